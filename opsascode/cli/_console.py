@@ -1,0 +1,58 @@
+"""How is text from elsewhere shown without harming the terminal, and how are small things put in words?"""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_HARMLESS: Final = frozenset("\n\t")
+_UNSAFE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+
+
+def escape_text(text: str) -> str:
+    """Show control, bidirectional and other invisible characters as visible escapes; keep line breaks and tabs."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escape(character) for character in text)
+
+
+def escape_line(text: str) -> str:
+    """The same for text that must stay on one line."""
+    return escape_text(text.replace("\r\n", "\n").replace("\n", " ⏎ ").replace("\t", " "))
+
+
+def _escape(character: str) -> str:
+    if character in _HARMLESS or unicodedata.category(character) not in _UNSAFE_CATEGORIES:
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004 - the widths of Python's own escapes
+
+
+def wants_colour() -> bool:
+    """Whether standard output is a terminal and nobody asked for no colour (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def stamp(moment: datetime) -> str:
+    """Show a moment in UTC to the second."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def seconds(duration: float) -> str:
+    """Show a duration in seconds as a person says it: 0.8s, 12.3s, 3m05s, 2h10m."""
+    if duration < 60:  # noqa: PLR2004 - a minute
+        return f"{duration:.1f}s"
+    minutes, rest = divmod(int(duration), 60)
+    if minutes < 60:  # noqa: PLR2004 - an hour
+        return f"{minutes}m{rest:02d}s"
+    return f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def count(number: int, noun: str) -> str:
+    """Show a count with its noun: 1 host, 2 hosts."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

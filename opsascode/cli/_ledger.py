@@ -1,0 +1,80 @@
+"""`opsascode ledger`: the log itself, its checkpoint, and proofs that an entry is in it."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from opsascode.cli._console import escape_line
+from opsascode.cli._context import Face
+from opsascode.cli._options import format_option
+from opsascode.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from opsascode.proof import LedgerReader
+
+
+@click.group()
+def command() -> None:
+    """Read the ledger: what is in it, its signed checkpoint, and proofs."""
+
+
+@command.command()
+@click.option("-n", "--number", type=click.IntRange(1), default=50, show_default=True, help="At most this many, the newest last.")
+@format_option
+@click.pass_obj
+def log(face: Face, number: int) -> int:
+    """List the newest entries: index, what each states, whose it is, and its digest."""
+    from opsascode.proof import open_envelope  # noqa: PLC0415 - keeps --help quick
+
+    ledger = _open(face)
+    keys = face.state.public_keys(os.environ)
+    for index in range(max(0, ledger.size - number), ledger.size):
+        record = open_envelope(ledger.entry(index), keys)
+        statement = record.statement
+        about = {
+            "index": index,
+            "predicate_type": statement.predicate_type,
+            "subject": statement.subject_name,
+            "digest": record.digest,
+            "keyid": record.keyid,
+        }
+        if face.json:
+            click.echo(json.dumps({**about, "predicate": dict(statement.predicate)}))
+        else:
+            kind = statement.predicate_type.removeprefix("urn:opsascode:")
+            outcome = escape_line(str(statement.predicate.get("outcome", "")))
+            click.echo(f"{index:>6}  {kind:<14}  {escape_line(statement.subject_name):<24}  {outcome:<13}  {record.digest}")
+    return ExitCode.DONE
+
+
+@command.command()
+@click.argument("index", type=click.IntRange(0))
+@click.pass_obj
+def prove(face: Face, index: int) -> int:
+    """Print the proof that entry INDEX is in the ledger (c2sp.org/tlog-proof@v1)."""
+    ledger = _open(face)
+    if index >= ledger.size:
+        raise UsageError(f"the ledger has {ledger.size} entries, 0 to {ledger.size - 1}; there is no entry {index}")
+    click.echo(ledger.prove(index), nl=False)
+    return ExitCode.DONE
+
+
+@command.command()
+@click.pass_obj
+def checkpoint(face: Face) -> int:
+    """Print the signed checkpoint (c2sp.org/tlog-checkpoint): keep a copy elsewhere as a witness."""
+    click.echo(_open(face).checkpoint(), nl=False)
+    return ExitCode.DONE
+
+
+def _open(face: Face) -> LedgerReader:
+    from opsascode.proof import LedgerReader  # noqa: PLC0415 - keeps --help quick
+
+    state = face.state
+    if not state.has_ledger():
+        raise UsageError(f"there is no ledger in {state.directory} yet", advice="the first run makes it")
+    return LedgerReader.read(state.ledger_directory, keys=state.public_keys(os.environ))

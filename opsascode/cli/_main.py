@@ -1,0 +1,127 @@
+"""Which command was meant, and how does the process end?"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from opsascode import __version__
+from opsascode.cli._console import escape_text
+from opsascode.cli._context import Face, OutputFormat
+from opsascode.errors import ExitCode, OpsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "check": ("opsascode.cli._check", "Check the documents of an ops repository."),
+    "plan": ("opsascode.cli._plan", "Resolve a runbook into a plan and show what would be done."),
+    "run": ("opsascode.cli._run", "Run a runbook, or exactly the plan in a file."),
+    "runs": ("opsascode.cli._runs", "List and show past runs."),
+    "verify": ("opsascode.cli._verify", "Verify a run, a receipt or the whole ledger."),
+    "ledger": ("opsascode.cli._ledger", "Read the ledger: log, prove, checkpoint."),
+}
+
+
+class _LazyCommands(click.Group):
+    """A group whose commands live in modules that are imported only when asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = importlib.import_module(_COMMANDS[cmd_name][0]).command
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS:
+            raise click.UsageError(_unknown_command(args[0]), ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _unknown_command(word: str) -> str:
+    import difflib  # noqa: PLC0415 - only needed when a word was mistyped
+
+    close = difflib.get_close_matches(word, _COMMANDS, n=1)
+    hint = f" Did you mean «{close[0]}»?" if close else ""
+    return f"No such command «{word}».{hint}"
+
+
+@click.command(cls=_LazyCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, "-V", "--version", prog_name="opsascode")
+@click.option("--repo", "directory", type=click.Path(path_type=Path), default=None, metavar="DIR",
+              help="The ops repository [default: the one around the current directory].")  # fmt: skip
+@click.option("--format", "output", type=click.Choice([form.value for form in OutputFormat]), default="text",
+              help="How to answer: text for people, json for programs.")  # fmt: skip
+@click.pass_context
+def _root(ctx: click.Context, directory: Path | None, output: str) -> None:
+    """Run runbooks from Git through Ansible, and prove afterwards what was done."""
+    ctx.obj = Face(directory=directory or Path(), output=OutputFormat(output))
+
+
+def run_command_line(arguments: Sequence[str]) -> int:
+    """Run one command and give its exit code; every failure is one sentence on standard error."""
+    try:
+        result = _root.main(args=list(arguments), prog_name="opsascode", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return int(ExitCode.USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return int(ExitCode.INTERRUPTED)
+    except OpsError as error:
+        _tell(error, arguments)
+        return int(error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.DONE)
+    except OSError as error:
+        click.echo(f"error: {error.strerror or error}: {escape_text(str(error.filename or ''))}".rstrip(": "), err=True)
+        return int(ExitCode.FAILED)
+    except Exception as error:
+        if os.environ.get("OPSASCODE_DEBUG"):
+            raise
+        name = type(error).__name__
+        click.echo(f"error: this is a defect in opsascode: {name}: {escape_text(str(error))}", err=True)
+        click.echo("  set OPSASCODE_DEBUG=1 to see where, and report it with that text", err=True)
+        return int(ExitCode.INDETERMINATE)
+    return int(result) if isinstance(result, int) else int(ExitCode.DONE)
+
+
+def _tell(error: OpsError, arguments: Sequence[str]) -> None:
+    if _wants_json(arguments):
+        place = error.position
+        body = {
+            "error": type(error).__name__,
+            "message": error.message,
+            "position": {"path": place.path, "line": place.line, "column": place.column} if place else None,
+            "mend": error.advice,
+            "exit_code": int(error.exit_code),
+        }
+        click.echo(json.dumps(body), err=True)
+        return
+    where = f"{error.position}: " if error.position else ""
+    click.echo(f"error: {escape_text(where + error.message)}", err=True)
+    if error.advice:
+        click.echo(f"  {escape_text(error.advice)}", err=True)
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    words = list(arguments)
+    return "--format=json" in words or any(
+        first == "--format" and second == "json" for first, second in zip(words, words[1:], strict=False)
+    )

@@ -1,0 +1,99 @@
+"""The options that several commands share, and how their words are read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from opsascode.cli._context import Face, OutputFormat
+from opsascode.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from opsascode.repo import Runbook, Value
+
+SECRET_ENVIRONMENT_PREFIX = "OPSASCODE_PARAM_"  # noqa: S105 - the name of a variable, not a secret
+
+
+def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let `--format` stand behind the command too; the value reaches the command as its `face`."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+        if value:
+            ctx.obj = Face(directory=ctx.obj.directory, output=OutputFormat(value))
+
+    return click.option(
+        "--format",
+        type=click.Choice([form.value for form in OutputFormat]),
+        default=None,
+        expose_value=False,
+        callback=remember,
+        help="How to answer: text for people, json for programs.",
+    )(function)
+
+
+def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `-i`, `-e` and `--limit`, with Ansible's meaning."""
+    for option in (
+        click.option("-l", "--limit", metavar="PATTERN", default=None,
+                     help="Only these hosts of the runbook's targets (Ansible's pattern language)."),  # fmt: skip
+        click.option("-e", "--param", "words", multiple=True, metavar="NAME=VALUE|@FILE",
+                     help="A parameter, or a YAML file of parameters. Secrets: @FILE, OPSASCODE_PARAM_NAME, or a prompt."),  # fmt: skip
+        click.option("-i", "--inventory", "inventory", multiple=True, metavar="SOURCE",
+                     help="An inventory: file, directory, script or host list [default: spec.inventory of opsascode.yml]."),  # fmt: skip
+    ):
+        function = option(function)
+    return function
+
+
+def read_parameters(words: Sequence[str]) -> tuple[dict[str, str], dict[str, Value]]:
+    """Read `-e` words into texts still to be typed, and values read from files; later words win.
+
+    Raises:
+        UsageError: a word is neither NAME=VALUE nor @FILE, or the file is no mapping.
+    """
+    texts: dict[str, str] = {}
+    values: dict[str, Value] = {}
+    for word in words:
+        if word.startswith("@"):
+            fresh = _parameter_file(Path(word[1:]))
+            values.update(fresh)
+            texts = {name: text for name, text in texts.items() if name not in fresh}
+            continue
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise UsageError(f"«{word}» is no parameter", advice="write -e NAME=VALUE, or -e @FILE for a YAML file")
+        texts[name] = text
+        values.pop(name, None)
+    return texts, values
+
+
+def secret_values(runbook: Runbook, given: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Ask for the secrets that are still missing: the environment first, then the terminal without echo."""
+    found: dict[str, str] = {}
+    for parameter in runbook.parameters:
+        if not parameter.secret or parameter.name in given:
+            continue
+        value = environ.get(SECRET_ENVIRONMENT_PREFIX + parameter.name.upper())
+        if value is None and _can_ask():
+            value = click.prompt(f"{parameter.name} (secret)", hide_input=True, err=True)
+        if value is not None:
+            found[parameter.name] = value
+    return found
+
+
+def _can_ask() -> bool:
+    return os.isatty(0) and os.isatty(2)
+
+
+def _parameter_file(path: Path) -> dict[str, Value]:
+    from opsascode.repo import load_mapping  # noqa: PLC0415 - keeps --help quick
+
+    try:
+        return load_mapping(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UsageError(f"the parameter file {path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,82 @@
+"""What is known of a file from its bytes alone?
+
+Everything a check finds in one file without looking at another: YAML, schema, rules; and the facts others need. Equal
+bytes give equal answers, which is what lets a cache keep them.
+
+Not here: the cache (`_check`), other files (`_crosscheck`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from opsascode import __version__
+from opsascode.repo._documents import Kind
+from opsascode.repo._facts import ContentUse, DocumentFacts, FileFacts, Place
+from opsascode.repo._names import builtin_modules
+from opsascode.repo._problem import Problem, in_order
+from opsascode.repo._schema import kind_of, schema_digest, schema_problems
+from opsascode.repo._source import load_source
+
+if TYPE_CHECKING:
+    from opsascode.repo._source import SourceDocument
+
+
+def analyse(data: bytes, path: str) -> FileFacts:
+    """Find everything wrong within one file, and note its documents' facts."""
+    source = load_source(data, path)
+    problems = list(source.problems)
+    documents: list[DocumentFacts] = []
+    for document in source.documents:
+        problems += schema_problems(document)
+        facts, found = _judge(document)
+        problems += found
+        if facts is not None:
+            documents.append(facts)
+    return FileFacts(documents=tuple(documents), problems=in_order(problems))
+
+
+@cache
+def analysis_key() -> str:
+    """Name everything but a file's bytes that an analysis depends on: this code, the schemas, Ansible's modules."""
+    digest = hashlib.sha256(f"{__version__} {sys.version_info[:3]} {schema_digest()}".encode())
+    digest.update(" ".join(sorted(builtin_modules())).encode())
+    here = Path(__file__).parent
+    for name in sorted(os.listdir(here)):  # noqa: PTH208 - names are enough
+        if name.endswith(".py"):
+            digest.update((here / name).read_bytes())
+    return digest.hexdigest()
+
+
+def _judge(document: SourceDocument) -> tuple[DocumentFacts | None, list[Problem]]:
+    kind = kind_of(document)
+    if kind is None:
+        return None, []
+    if kind is Kind.RUNBOOK:
+        from opsascode.repo._rules import runbook_facts  # noqa: PLC0415 - settings and guardrails do without
+
+        return runbook_facts(document)
+    name = document.at(("metadata", "name"))
+    if not isinstance(name, str):
+        return None, []
+    place = Place.of_value(document, ("metadata", "name"))
+    content = tuple(_paths(document)) if kind is Kind.REPOSITORY else ()
+    return DocumentFacts(kind=kind.value, name=name, place=place, content=content), []
+
+
+def _paths(document: SourceDocument) -> list[ContentUse]:
+    """List the paths that the repository's settings name."""
+    uses: list[ContentUse] = []
+    for key in ("inventory", "roles_path", "collections_path"):
+        written: Any = document.at(("spec", key))
+        if isinstance(written, str):
+            uses.append(ContentUse(key, written, Place.of_value(document, ("spec", key))))
+        for index, each in enumerate(written if isinstance(written, list) else ()):
+            if isinstance(each, str):
+                uses.append(ContentUse(key, each, Place.of_value(document, ("spec", key, index))))
+    return uses

@@ -1,0 +1,182 @@
+"""What do the documents of an ops repository say, as types?
+
+Runbook, Guardrail and Settings (kind `Repository`), frozen, each with the position it stands at and the digest of the
+bytes it was read from. The builders here take documents that the schema and the rules have already accepted: they
+translate, they do not judge.
+
+Not here: validity (`_schema`, `_rules`), steps and parameters as such (`_step`, `_parameter`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from opsascode.repo._quantities import parse_duration, parse_percent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import timedelta
+    from decimal import Decimal
+
+    from opsascode.errors import Position
+    from opsascode.repo._parameter import Parameter
+    from opsascode.repo._step import Step
+
+API_VERSION = "opsascode/v1"
+
+
+class Kind(Enum):
+    """The kinds of documents this release reads."""
+
+    RUNBOOK = "Runbook"
+    GUARDRAIL = "Guardrail"
+    REPOSITORY = "Repository"
+
+
+class OnFailure(Enum):
+    """What happens to a run after a step failed on a host."""
+
+    UNDO = "undo"
+    STOP = "stop"
+    CONTINUE = "continue"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The file a document was read from (relative to the repository root), and the digest of its bytes."""
+
+    path: str
+    digest: str
+
+    @classmethod
+    def of(cls, path: str, data: bytes) -> Source:
+        """Name the bytes of a file."""
+        return cls(path=path, digest=f"sha256:{hashlib.sha256(data).hexdigest()}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metadata:
+    """Who a document is."""
+
+    name: str
+    title: str
+    description: str = ""
+    owners: tuple[str, ...] = ()
+    labels: Mapping[str, str]
+    version: str | None = None
+    position: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wave:
+    """The size of one wave: a number of hosts, or a share of them in percent."""
+
+    count: int | None = None
+    percent: Decimal | None = None
+
+    @classmethod
+    def of(cls, value: int | str) -> Wave:
+        """Read `1` or `'50%'`."""
+        return cls(count=value) if isinstance(value, int) else cls(percent=parse_percent(value))
+
+    def __str__(self) -> str:
+        return str(self.count) if self.percent is None else f"{self.percent:f}%"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """Which hosts, at most how many, in which waves, and what each must have in the inventory."""
+
+    hosts: str
+    max_hosts: int | None = None
+    max_percent: Decimal | None = None
+    waves: tuple[Wave, ...]
+    variables: tuple[str, ...] = ()
+    position: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runbook:
+    """A runbook: typed parameters, targets and ordered steps."""
+
+    metadata: Metadata
+    severity: tuple[int, ...] = ()
+    prerequisites: tuple[str, ...] = ()
+    estimated_duration: timedelta | None = None
+    parameters: tuple[Parameter, ...] = ()
+    targets: Targets
+    approvals_required: int = 0
+    on_failure: OnFailure = OnFailure.STOP
+    steps: tuple[Step, ...]
+    source: Source
+    position: Position
+
+    @property
+    def name(self) -> str:
+        """The name other documents and people call it by."""
+        return self.metadata.name
+
+    def parameter(self, name: str) -> Parameter | None:
+        """Find a declared parameter by its name."""
+        return next((each for each in self.parameters if each.name == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What a guardrail applies to: each part narrows it, an empty part does not."""
+
+    runbooks: tuple[str, ...] = ()
+    labels: Mapping[str, str]
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirements:
+    """What a guardrail asks for; `None`, false or empty asks for nothing."""
+
+    clean_tree: bool = False
+    max_hosts: int | None = None
+    max_percent: Decimal | None = None
+    triggers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guardrail:
+    """A condition that runs must meet before they start."""
+
+    metadata: Metadata
+    applies_to: Scope
+    require: Requirements
+    reason: str
+    source: Source
+    position: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How an ops repository is set up; paths are as written, relative to its root."""
+
+    name: str = ""
+    inventory: tuple[str, ...] = ()
+    state: str | None = None
+    machine_key: str | None = None
+    environment_allow: tuple[str, ...] = ()
+    prometheus_url: str | None = None
+    alertmanager_url: str | None = None
+    roles_path: tuple[str, ...] = ()
+    collections_path: tuple[str, ...] = ()
+    source: Source | None = None
+    position: Position | None = None
+
+
+def optional_percent(value: object) -> Decimal | None:
+    """Read a percentage where one is written."""
+    return parse_percent(value) if isinstance(value, int | float | str) else None
+
+
+def optional_duration(value: object) -> timedelta | None:
+    """Read a duration where one is written."""
+    return parse_duration(value) if isinstance(value, str) else None

@@ -1,0 +1,107 @@
+"""Which Ansible content does a run use, and is it still what was planned?
+
+Roles, playbooks, templates and files live in fixed directories of the ops repository. A plan pins each directory by
+one digest over its files' modes, paths and bytes; a run works on a private copy, made and checked in one go, so that
+nothing edited meanwhile can slip in.
+
+Not here: runbooks and policies (`repo` pins those file by file).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from opsascode.errors import DocumentError, Position, ResolveError
+from opsascode.run._plan import Pin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+CONTENT_DIRECTORIES: Final = (
+    "playbooks/ansible",
+    "playbooks/files",
+    "playbooks/roles",
+    "playbooks/tasks",
+    "playbooks/templates",
+    "playbooks/vars",
+    "roles",
+)
+ROLES_DIRECTORIES: Final = ("playbooks/ansible/roles", "playbooks/roles", "roles")
+
+
+def pin_content(root: Path, extra: Sequence[str] = ()) -> tuple[Pin, ...]:
+    """Pin every content directory that exists, and the `extra` ones from the settings.
+
+    Raises:
+        DocumentError: a symbolic link leads out of the repository, or an entry is neither file, directory nor link.
+    """
+    names = dict.fromkeys((*CONTENT_DIRECTORIES, *extra))
+    return tuple(Pin(path=name, digest=_tree_digest(root, name)) for name in names if (root / name).is_dir())
+
+
+def materialise(root: Path, pins: Sequence[Pin], target: Path) -> None:
+    """Copy the pinned directories below `target` and check the copies against their digests.
+
+    Raises:
+        ResolveError: the content is not what was planned any more.
+    """
+    for pin in pins:
+        source = root / pin.path
+        if not source.is_dir():
+            msg = f"{pin.path} is gone since the plan was made"
+            raise ResolveError(msg, advice="plan again")
+        shutil.copytree(
+            source, target / pin.path, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git", "__pycache__")
+        )
+        if _tree_digest(target, pin.path) != pin.digest:
+            msg = f"{pin.path} has changed since the plan was made"
+            raise ResolveError(msg, advice="plan again")
+
+
+def _tree_digest(root: Path, name: str) -> str:
+    whole = hashlib.sha256()
+    for path in sorted(_entries(root / name), key=os.fsencode):
+        relative = os.fsencode(path.relative_to(root))
+        whole.update(b"%s %d:%s %s\n" % (_mode(path), len(relative), relative, _entry_digest(root, path)))
+    return f"sha256:{whole.hexdigest()}"
+
+
+def _entries(directory: Path) -> Iterator[Path]:
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            if path.name not in {".git", "__pycache__"}:
+                yield from _entries(path)
+        else:
+            yield path
+
+
+def _mode(path: Path) -> bytes:
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        return b"120000"
+    return b"100755" if mode & stat.S_IXUSR else b"100644"
+
+
+def _entry_digest(root: Path, path: Path) -> bytes:
+    mode = path.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise DocumentError(
+                "this symbolic link leads out of the repository",
+                position=Position(path=str(path.relative_to(root))),
+                advice="put the file itself into the repository",
+            )
+        return hashlib.sha256(os.fsencode(path.readlink())).hexdigest().encode()
+    if not stat.S_ISREG(mode):
+        raise DocumentError(
+            "only files, directories and links inside the repository can be used by a run",
+            position=Position(path=str(path.relative_to(root))),
+            advice="remove it",
+        )
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest().encode()

@@ -1,0 +1,237 @@
+"""What will be done? A plan: runbook, inventory, parameters and commit, resolved and unchangeable, with one digest.
+
+The digest is over the canonical bytes of everything a plan holds, so the same inputs give the same digest on every
+machine. A plan file is those bytes. Two plans can be compared, and the difference said in words.
+
+Not here: how a plan comes about (`_resolve`), or how it is carried out (`_perform`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from opsascode.errors import ExitCode, OpsError, ProofError, UsageError
+from opsascode.proof import Json, canonical_bytes, parse_strict, sha256_digest
+from opsascode.repo import ParameterType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opsascode.repo import Limits, Runbook, Value
+
+PLAN_FORMAT: Final = "opsascode/plan/v1"
+_PLAN_LIMIT_BYTES: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """A file or directory of the repository and the digest of its content."""
+
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterValue:
+    """One parameter's value; a secret's value is never here."""
+
+    name: str
+    value: Json
+    secret: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStep:
+    """One step as a person reviews it; ids of composed runbooks' steps are joined by dots."""
+
+    id: str
+    title: str
+    kind: str
+    can_undo: bool
+    conditional: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that was resolved; `waves` holds the host batches in order, `playbooks` one digest a wave."""
+
+    runbook: str
+    version: str
+    title: str
+    source: Pin
+    commit: str | None
+    dirty: bool
+    pins: tuple[Pin, ...]
+    inventory_sources: tuple[str, ...]
+    inventory_digest: str
+    inventory_total: int
+    pattern: str
+    limit: str | None
+    parameters: tuple[ParameterValue, ...]
+    on_failure: str
+    steps: tuple[PlannedStep, ...]
+    waves: tuple[tuple[str, ...], ...]
+    playbooks: tuple[str, ...]
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """All target hosts, canary first."""
+        return tuple(host for wave in self.waves for host in wave)
+
+    @cached_property
+    def content(self) -> bytes:
+        """The canonical bytes: what the digest is over and what a plan file holds."""
+        return canonical_bytes(self.to_json())
+
+    @cached_property
+    def digest(self) -> str:
+        """`sha256:<hex>` over the canonical bytes."""
+        return sha256_digest(self.content)
+
+    def to_json(self) -> dict[str, Json]:
+        """Give the plan as plain JSON."""
+        return {
+            "format": PLAN_FORMAT,
+            "runbook": {
+                "name": self.runbook,
+                "version": self.version,
+                "title": self.title,
+                "path": self.source.path,
+                "digest": self.source.digest,
+            },
+            "repository": {"commit": self.commit, "dirty": self.dirty},
+            "pins": {pin.path: pin.digest for pin in self.pins},
+            "inventory": {
+                "sources": list(self.inventory_sources),
+                "digest": self.inventory_digest,
+                "total": self.inventory_total,
+            },
+            "targets": {"pattern": self.pattern, "limit": self.limit},
+            "parameters": {
+                parameter.name: {"secret": True} if parameter.secret else {"value": parameter.value}
+                for parameter in self.parameters
+            },
+            "on_failure": self.on_failure,
+            "steps": [
+                {
+                    "id": step.id,
+                    "title": step.title,
+                    "kind": step.kind,
+                    "undo": step.can_undo,
+                    "conditional": step.conditional,
+                }
+                for step in self.steps
+            ],
+            "waves": [list(wave) for wave in self.waves],
+            "playbooks": list(self.playbooks),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFile:
+    """A plan as it was written down: what to resolve again, and what must come out."""
+
+    content: dict[str, Json]
+    digest: str
+    runbook: str
+    limit: str | None
+    inventory_sources: tuple[str, ...]
+    parameters: dict[str, Json]
+
+    def values_for(self, runbook: Runbook) -> dict[str, Value]:
+        """Give the parameters as the runbook types them: exact decimals in the plan are numbers again."""
+        return {
+            name: _number_again(value, parameter.limits) if (parameter := runbook.parameter(name)) else _plain(value)
+            for name, value in self.parameters.items()
+        }
+
+
+class MovedError(OpsError):
+    """Something the plan was resolved from has moved."""
+
+    exit_code = ExitCode.REFUSED
+
+    def __init__(self, differences: tuple[str, ...]) -> None:
+        """Say everything that moved."""
+        moved = "; ".join(differences) or "its bytes"
+        super().__init__(f"not run, as this is not what was planned any more: {moved}", advice="plan again, and review it")
+        self.differences = differences
+
+
+def read_plan(data: bytes, *, name: str) -> PlanFile:
+    """Read a plan file back.
+
+    Raises:
+        UsageError: it is no plan file, or one of another format.
+    """
+    try:
+        content = parse_strict(data, max_bytes=_PLAN_LIMIT_BYTES)
+        if not isinstance(content, dict) or content.get("format") != PLAN_FORMAT:
+            msg = f"{name} is not a plan file of format {PLAN_FORMAT}"
+            raise UsageError(msg, advice="write one with `opsascode plan RUNBOOK --out FILE`")
+        targets, inventory = _object(content, "targets"), _object(content, "inventory")
+        limit, sources = targets.get("limit"), inventory.get("sources")
+        parameters = _object(content, "parameters")
+        return PlanFile(
+            content=content,
+            digest=sha256_digest(canonical_bytes(content)),
+            runbook=str(_object(content, "runbook")["name"]),
+            limit=None if limit is None else str(limit),
+            inventory_sources=tuple(str(source) for source in sources) if isinstance(sources, list) else (),
+            parameters={key: _object(parameters, key)["value"] for key in parameters if "value" in _object(parameters, key)},
+        )
+    except (ProofError, KeyError, TypeError) as error:
+        msg = f"{name} is not a whole plan file: {error}"
+        raise UsageError(msg, advice="write it again with `opsascode plan RUNBOOK --out FILE`") from error
+
+
+def what_moved(before: dict[str, Json], after: dict[str, Json]) -> tuple[str, ...]:
+    """Say in words where two plans differ, one sentence each; empty when they are the same."""
+    return tuple(_differences("", before, after))
+
+
+def _differences(path: str, before: Json, after: Json) -> Iterator[str]:
+    if before == after:
+        return
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in dict.fromkeys((*before, *after)):
+            where = f"{path}.{key}" if path else key
+            if key not in after:
+                yield f"{where} is gone (was {_short(before[key])})"
+            elif key not in before:
+                yield f"{where} is new ({_short(after[key])})"
+            else:
+                yield from _differences(where, before[key], after[key])
+        return
+    yield f"{path} was {_short(before)}, now {_short(after)}"
+
+
+def _short(value: Json) -> str:
+    text = value if isinstance(value, str) else canonical_bytes(value).decode()
+    return text if len(text) <= 96 else f"{text[:93]}..."  # noqa: PLR2004 - one terminal line
+
+
+def _number_again(value: Json, limits: Limits) -> Value:
+    if limits.type is ParameterType.NUMBER and isinstance(value, str):
+        return float(value)
+    if isinstance(value, list) and limits.items is not None:
+        return [_number_again(item, limits.items) for item in value]
+    return _plain(value)
+
+
+def _plain(value: Json) -> Value:
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _object(content: dict[str, Json], key: str) -> dict[str, Json]:
+    value = content[key]
+    if not isinstance(value, dict):
+        msg = f"{key} is not an object"
+        raise TypeError(msg)
+    return value

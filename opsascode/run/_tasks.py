@@ -1,0 +1,291 @@
+"""Which Ansible tasks is one step?
+
+Every step becomes tasks in Ansible's own syntax, marked with the variable `opsascode_step` so that the journal knows
+whose result it reads. Checks never change anything: they report no change and run in check mode too. What a check
+expects stands beside it as `opsascode_expect`, for the message a person reads when it is not so.
+
+Not here: plays, hosts and files (`_compiler`); what the words of a step mean (`repo`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Final
+
+from opsascode.repo import (
+    CommandCheck,
+    Comparison,
+    ConditionCheck,
+    HttpCheck,
+    NotifyStep,
+    PrometheusCheck,
+    RoleStep,
+    TaskStep,
+    TcpCheck,
+    Vantage,
+)
+from opsascode.run._compose import Binding, Expression, FlatStep, is_template
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opsascode.repo import Action, Step, Undo, Value
+
+STEP_VARIABLE: Final = "opsascode_step"
+EXPECT_VARIABLE: Final = "opsascode_expect"
+UNDO_PREFIX: Final = "undo."
+_CHECK_SECONDS: Final = 10
+_GRACE_SECONDS: Final = 5  # the module gives up first and can say why
+_TESTS: Final = {
+    Comparison.MORE: "gt",
+    Comparison.AT_LEAST: "ge",
+    Comparison.LESS: "lt",
+    Comparison.AT_MOST: "le",
+    Comparison.EQUAL: "eq",
+    Comparison.UNEQUAL: "ne",
+}
+
+
+class Unsafe(str):
+    """A text that Ansible must never evaluate: a value somebody gave, not a line of the runbook."""
+
+    __slots__ = ()
+
+
+def step_tasks(flat: FlatStep, *, prometheus: str) -> list[dict[str, object]]:
+    """Give the tasks of one step; `prometheus` is the base URL of the server that answers queries."""
+    step = flat.step
+    register = step.register or f"opsascode_{re.sub('[^a-z0-9]', '_', flat.id)}"
+    body, own = _action(step.action, register, prometheus)
+    task: dict[str, object] = {"name": f"{flat.id} | {step.title}", **body}
+    _execute(task, step)
+    task["vars"] = {**scope_variables(flat.scope), **_mapping(own.pop("vars", {})), STEP_VARIABLE: flat.id}
+    task.update(own)
+    if step.run_once:
+        task["run_once"] = True
+    conditions = [*flat.conditions, *step.when, *_listed(task.pop("when", []))]
+    if conditions:
+        task["when"] = conditions
+    if step.register or step.retry or "failed_when" in task:
+        task["register"] = register
+    if step.retry:
+        task.update(
+            retries=step.retry.attempts - 1, delay=math.ceil(step.retry.delay.total_seconds()), until=f"{register} is not failed"
+        )
+    return [task, *_outputs(flat, conditions)]
+
+
+def binding_task(binding: Binding) -> dict[str, object]:
+    """Give the task that evaluates the values handed to a composed runbook."""
+    task: dict[str, object] = {
+        "name": f"{binding.id} | {binding.title}: parameters",
+        "ansible.builtin.set_fact": {name: expression.text for name, expression in binding.facts.items()},
+        "vars": {**scope_variables(binding.scope), STEP_VARIABLE: binding.id},
+    }
+    if binding.conditions:
+        task["when"] = list(binding.conditions)
+    if binding.secret:
+        task["no_log"] = True
+    return task
+
+
+def undo_task(flat: FlatStep, undo: Undo) -> dict[str, object]:
+    """Give the task that undoes a step; a host where it fails goes on with its other undo steps."""
+    body, own = _action(undo.action, "", "")
+    task: dict[str, object] = {"name": f"{UNDO_PREFIX}{flat.id} | {undo.title}", **body}
+    _execute(task, undo)
+    task["vars"] = {
+        **scope_variables(flat.scope),
+        **_mapping(own.pop("vars", {})),
+        STEP_VARIABLE: f"{UNDO_PREFIX}{flat.id}",
+    }
+    task.update(own)
+    conditions = [*undo.when, *_listed(task.pop("when", []))]
+    if conditions:
+        task["when"] = conditions
+    if undo.retry:
+        register = f"opsascode_undo_{re.sub('[^a-z0-9]', '_', flat.id)}"
+        task.update(
+            register=register,
+            retries=undo.retry.attempts - 1,
+            delay=math.ceil(undo.retry.delay.total_seconds()),
+            until=f"{register} is not failed",
+        )
+    return {**task, "ignore_errors": True, "ignore_unreachable": True}
+
+
+def scope_variables(scope: Mapping[str, Value | Expression]) -> dict[str, object]:
+    """Give parameters as Ansible variables: expressions stay expressions, every other text is never evaluated."""
+    return {name: variable(value) for name, value in scope.items()}
+
+
+def variable(value: Value | Expression) -> object:
+    """Give one value as Ansible may see it."""
+    if isinstance(value, Expression):
+        return value.text
+    if isinstance(value, str):
+        return Unsafe(value) if is_template(value) else value
+    if isinstance(value, (list, tuple)):
+        return [variable(item) for item in value]
+    return value
+
+
+def _action(action: Action, register: str, prometheus: str) -> tuple[dict[str, object], dict[str, object]]:
+    """Give the module call, and the keywords that belong to it."""
+    match action:
+        case TaskStep():
+            return {action.module: action.arguments}, dict(action.keywords)
+        case RoleStep():
+            return _role(action)
+        case NotifyStep():
+            return {"ansible.builtin.debug": {"msg": action.message}}, {"run_once": True}
+        case HttpCheck():
+            return _http(action, register)
+        case TcpCheck():
+            return _tcp(action)
+        case CommandCheck():
+            return _command(action, register)
+        case PrometheusCheck():
+            return _prometheus(action, register, prometheus)
+        case ConditionCheck():
+            return _condition(action)
+        case _:
+            msg = f"{type(action).__name__} is no task"
+            raise TypeError(msg)
+
+
+def _role(role: RoleStep) -> tuple[dict[str, object], dict[str, object]]:
+    call: dict[str, object] = {"name": role.name}
+    if role.tasks_from:
+        call["tasks_from"] = role.tasks_from
+    return {"ansible.builtin.import_role": call}, {"vars": dict(role.variables)} if role.variables else {}
+
+
+def _check(expect: str, vantage: Vantage | None = None) -> dict[str, object]:
+    keywords: dict[str, object] = {"changed_when": False, "check_mode": False, "vars": {EXPECT_VARIABLE: expect}}
+    if vantage is Vantage.CONTROLLER:
+        keywords |= {"delegate_to": "localhost", "become": False}
+    return keywords
+
+
+def _http(check: HttpCheck, register: str) -> tuple[dict[str, object], dict[str, object]]:
+    codes = list(check.status)
+    call: dict[str, object] = {"url": check.url, "method": check.method, "status_code": codes, "timeout": _CHECK_SECONDS}
+    if check.headers:
+        call["headers"] = dict(check.headers)
+    if not check.validate_certs:
+        call["validate_certs"] = False
+    expect = f"status {' or '.join(map(str, codes))}"
+    if check.contains is None:
+        return {"ansible.builtin.uri": call}, _check(expect, check.vantage)
+    call["return_content"] = True
+    keywords = _check(f"{expect} and a body with {_quoted(check.contains)}", check.vantage)
+    keywords["failed_when"] = [
+        f"{register}.status | default(0) not in {json.dumps(codes)} "
+        f"or {_quoted(check.contains)} not in ({register}.content | default(''))"
+    ]
+    return {"ansible.builtin.uri": call}, keywords
+
+
+def _tcp(check: TcpCheck) -> tuple[dict[str, object], dict[str, object]]:
+    call = {"host": check.host, "port": check.port, "timeout": _CHECK_SECONDS, "connect_timeout": 5}
+    return {"ansible.builtin.wait_for": call}, _check(f"{check.host}:{check.port} to accept connections", check.vantage)
+
+
+def _command(check: CommandCheck, register: str) -> tuple[dict[str, object], dict[str, object]]:
+    line = check.command
+    command: object = {"cmd": line} if isinstance(line, str) else {"argv": list(line)}
+    codes = list(check.rc)
+    expect = [f"exit code {' or '.join(map(str, codes))}"]
+    failures = [f"{register}.rc | default(-1) not in {json.dumps(codes)}"]
+    if check.contains is not None:
+        expect.append(f"output with {_quoted(check.contains)}")
+        failures.append(f"{_quoted(check.contains)} not in ({register}.stdout | default(''))")
+    if check.matches is not None:
+        expect.append(f"output matching {_quoted(check.matches)}")
+        failures.append(f"({register}.stdout | default('')) is not search({_quoted(check.matches)})")
+    keywords = _check(" and ".join(expect))
+    keywords["failed_when"] = [" or ".join(f"({failure})" for failure in failures)]
+    return {"ansible.builtin.command": command}, keywords
+
+
+def _prometheus(check: PrometheusCheck, register: str, prometheus: str) -> tuple[dict[str, object], dict[str, object]]:
+    call = {
+        "url": f"{prometheus.rstrip('/')}/api/v1/query",
+        "method": "POST",
+        "body_format": "form-urlencoded",
+        "body": {"query": check.query},
+        "return_content": True,
+        "timeout": _CHECK_SECONDS,
+    }
+    threshold = f"({_quoted(check.threshold)} | float)"
+    answer = f"({register}.json | default({{}})).data | default({{}})"
+    values = (
+        f"([({answer}).result[1]] if ({answer}).resultType | default('') == 'scalar' "
+        f"else (({answer}).result | default([]) | map(attribute='value') | map('last') | list))"
+    )
+    keywords = _check(f"{check.query} {check.comparison.value} {check.threshold}, for every series of at least one", Vantage.CONTROLLER)
+    keywords["failed_when"] = [
+        f"{register}.status | default(0) != 200 or {values} | length == 0 or "
+        f"{values} | map('float') | reject('{_TESTS[check.comparison]}', {threshold}) | list | length > 0"
+    ]
+    return {"ansible.builtin.uri": call}, keywords
+
+
+def _condition(check: ConditionCheck) -> tuple[dict[str, object], dict[str, object]]:
+    call: dict[str, object] = {"that": list(check.conditions), "quiet": True}
+    if check.message:
+        call["fail_msg"] = check.message
+    return {"ansible.builtin.assert": call}, _check(" and ".join(check.conditions))
+
+
+def _execute(task: dict[str, object], step: Step | Undo) -> None:
+    if step.timeout:
+        seconds = max(1, math.ceil(step.timeout.total_seconds()))
+        task["timeout"] = seconds
+        for check, module in ((TcpCheck, "ansible.builtin.wait_for"), (HttpCheck, "ansible.builtin.uri")):
+            call = task.get(module)
+            if isinstance(step.action, check) and isinstance(call, dict):
+                call["timeout"] = seconds
+                task["timeout"] = seconds + _GRACE_SECONDS
+    become = step.become
+    options = {
+        "become": become.enabled,
+        "become_user": become.user,
+        "become_method": become.method,
+        "delegate_to": step.delegate_to,
+        "environment": dict(step.environment) or None,
+    }
+    task.update({keyword: value for keyword, value in options.items() if value is not None})
+
+
+def _outputs(flat: FlatStep, conditions: list[str]) -> list[dict[str, object]]:
+    if not flat.step.outputs:
+        return []
+    task: dict[str, object] = {
+        "name": f"{flat.id} | {flat.step.title}: outputs",
+        "ansible.builtin.set_fact": dict(flat.step.outputs),
+        "vars": {**scope_variables(flat.scope), STEP_VARIABLE: flat.id},
+    }
+    if conditions:
+        task["when"] = conditions
+    return [task]
+
+
+def _quoted(text: str) -> str:
+    """Give a text of the runbook as a Jinja string expression; templates in it are joined in."""
+    if not is_template(text):
+        return json.dumps(text, ensure_ascii=False)
+    parts = re.split(r"(\{\{.*?\}\})", text, flags=re.DOTALL)
+    pieces = [f"({part[2:-2].strip()})" if part.startswith("{{") else json.dumps(part) for part in parts if part]
+    return f"({' ~ '.join(pieces)})"
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _listed(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, (list, tuple)) else [str(value)]
