@@ -9,7 +9,18 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-_SERVICES = ("api-gateway", "billing", "catalogue", "checkout", "identity", "ledger", "mailer", "search", "sessions", "wallet")
+_SERVICES = (
+    "api-gateway",
+    "billing",
+    "catalogue",
+    "checkout",
+    "identity",
+    "ledger",
+    "mailer",
+    "search",
+    "sessions",
+    "wallet",
+)
 _GROUPS = ("web", "database", "cache", "queue", "edge", "batch", "storage")
 _TEAMS = ("sre", "payments", "platform", "data", "storefront")
 _STORES = ("postgresql", "redis", "rabbitmq", "etcd", "memcached")
@@ -42,7 +53,8 @@ spec:
     - the {store} backup of last night is complete
   estimated_duration: {30 + number % 60}s
   parameters:
-    service_name: {{type: string, pattern: '^[a-z][a-z0-9-]*$', default: {service}-{number}, description: The unit to restart.}}
+    service_name:
+      {{type: string, pattern: '^[a-z][a-z0-9-]*$', default: {service}-{number}, description: The unit to restart.}}
     min_rps: {{type: number, minimum: 1, default: {50 + number}}}
     drain_seconds: {{type: integer, minimum: 0, maximum: 600, default: {number % 300}}}
     force: {{type: boolean, default: false}}
@@ -82,13 +94,18 @@ spec:
       timeout: 30s
       undo: {{task: {{ansible.builtin.service: {{name: "{{{{ service_name }}}}.backup", state: started}}}}}}
     - id: health
-      check: {{http: "http://{{{{ inventory_hostname }}}}:{port}/health/{number}", expect: {{status: [200, 204], contains: ok}}, from: controller}}
+      check:
+        http: "http://{{{{ inventory_hostname }}}}:{port}/health/{number}"
+        expect: {{status: [200, 204], contains: ok}}
+        from: controller
       retry: {{attempts: 3, delay: 5s}}
     - id: listens
       check: {{tcp: "127.0.0.1:{{{{ http_port | default({port}) }}}}"}}
     - id: traffic
       title: Does the traffic come back
-      check: {{prometheus: 'sum(rate(http_requests_total{{service="{{{{ service_name }}}}",id="{number}"}}[1m]))', expect: "> {{{{ min_rps }}}}"}}
+      check:
+        prometheus: 'sum(rate(http_requests_total{{service="{{{{ service_name }}}}",id="{number}"}}[1m]))'
+        expect: "> {{{{ min_rps }}}}"
 """
 
 

@@ -13,7 +13,7 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from opsascode.proof._canonical import Json, canonical_bytes, parse_strict, sha256_digest
 from opsascode.proof._codes import Code, CodedProofError
@@ -32,12 +32,18 @@ MAX_SIGNATURES = 16
 
 _PREDICATE = re.compile(re.escape(PREDICATE_PREFIX) + "[a-z][a-z0-9-]{0,62}:v[1-9][0-9]{0,3}")
 _DIGEST = re.compile("sha256:[0-9a-f]{64}")
-_HEX = re.compile("[0-9a-f]{64}")
+_SEALED = re.compile(
+    rb'\{"payload":"([A-Za-z0-9+/]+={0,2})","payloadType":"application/vnd\.in-toto\+json","signatures":'
+    rb'\[\{"keyid":"(SHA256:[A-Za-z0-9+/]{43})","sig":"([A-Za-z0-9+/]+={0,2})"\}\]\}'
+)
 _ENVELOPE_KEYS = {"payload", "payloadType", "signatures"}
 _SIGNATURE_KEYS = {"keyid", "sig"}
 _STATEMENT_KEYS = {"_type", "subject", "predicateType", "predicate"}
 _MAX_NAME = 256
 _URL_ALPHABET = str.maketrans("-_", "+/")
+
+_Parts: TypeAlias = "tuple[bytes, str, list[tuple[str, bytes]]]"
+"""Payload, payload type, and for each signature the hint and the signature itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,27 +129,15 @@ def pre_authentication(payload_type: str, payload: bytes) -> bytes:
 def open_envelope(
     envelope: bytes, keys: Sequence[Verifier], *, predicate_types: Collection[str] | None = None
 ) -> Record:
-    """Verify an envelope and return the record, in the order: size, envelope, signatures, type, JSON, statement.
+    """Verify an envelope and return the record, in the order: size, shape, signatures, type, JSON, statement.
 
     With `predicate_types`, any other kind of statement is refused: a run's record is no approval.
 
     Raises:
         ProofError: any step fails; its `code` says which.
     """
-    # 1. Size, before anything is read.
-    if len(envelope) > MAX_ENVELOPE:
-        raise CodedProofError(
-            Code.PARSE, f"an envelope of {len(envelope)} bytes where at most {MAX_ENVELOPE} are allowed"
-        )
-    # 2. The envelope's own shape, and both layers of base64.
-    payload, payload_type, signatures = _read_envelope(envelope)
-    # 3. Signatures, over the received bytes.
-    keyids = _verify(pre_authentication(payload_type, payload), signatures, keys)
-    # 4. What kind of payload the signature says it is.
-    if payload_type != PAYLOAD_TYPE:
-        raise CodedProofError(Code.TYPE, f"a payload of type {payload_type[:80]!r} where {PAYLOAD_TYPE} is needed")
-    # 5. and 6. Strict JSON, then the statement's shape.
-    statement = _read_statement(parse_strict(payload))
+    payload, keyids = verified_payload(envelope, keys)
+    statement = read_statement(payload)
     if predicate_types is not None and statement.predicate_type not in predicate_types:
         raise CodedProofError(Code.TYPE, f"a statement of type {statement.predicate_type} is not accepted here")
     return Record(
@@ -156,7 +150,37 @@ def open_envelope(
     )
 
 
-def _read_envelope(envelope: bytes) -> tuple[bytes, str, list[tuple[str, bytes]]]:
+def verified_payload(envelope: bytes, keys: Sequence[Verifier]) -> tuple[bytes, tuple[str, ...]]:
+    """Return the payload and who signed it, before the payload is read.
+
+    Raises:
+        ProofError: as for `open_envelope`.
+    """
+    # 1. Size, before anything is read.
+    if len(envelope) > MAX_ENVELOPE:
+        raise CodedProofError(
+            Code.PARSE, f"an envelope of {len(envelope)} bytes where at most {MAX_ENVELOPE} are allowed"
+        )
+    # 2. The envelope's own shape, and both layers of base64.
+    payload, payload_type, signatures = _read_sealed(envelope) or _read_envelope(envelope)
+    # 3. Signatures, over the received bytes.
+    keyids = _verify(pre_authentication(payload_type, payload), signatures, keys)
+    # 4. What kind of payload the signature says it is.
+    if payload_type != PAYLOAD_TYPE:
+        raise CodedProofError(Code.TYPE, f"a payload of type {payload_type[:80]!r} where {PAYLOAD_TYPE} is needed")
+    return payload, keyids
+
+
+def _read_sealed(envelope: bytes) -> _Parts | None:
+    """Read an envelope as `seal` writes it, which needs no JSON reader: it holds nothing that could be escaped."""
+    found = _SEALED.fullmatch(envelope)
+    if found is None:
+        return None
+    payload, hint, signature = found.groups()
+    return _base64(payload.decode()), PAYLOAD_TYPE, [(hint.decode(), _base64(signature.decode()))]
+
+
+def _read_envelope(envelope: bytes) -> _Parts:
     found = parse_strict(envelope, max_bytes=MAX_ENVELOPE)
     if not isinstance(found, dict) or found.keys() != _ENVELOPE_KEYS:
         _refuse("an envelope has exactly payload, payloadType and signatures")
@@ -195,7 +219,13 @@ def _verify(message: bytes, signatures: list[tuple[str, bytes]], keys: Sequence[
     return tuple(found)
 
 
-def _read_statement(found: Json) -> Statement:
+def read_statement(payload: bytes) -> Statement:
+    """Read a payload whose signature was verified: strict JSON, then the statement's shape.
+
+    Raises:
+        ProofError: as for `open_envelope`.
+    """
+    found = parse_strict(payload)
     if not isinstance(found, dict) or found.keys() != _STATEMENT_KEYS or found["_type"] != STATEMENT_TYPE:
         raise CodedProofError(Code.TYPE, "the payload is no in-toto Statement v1")
     kind, predicate, subjects = found["predicateType"], found["predicate"], found["subject"]
@@ -206,10 +236,10 @@ def _read_statement(found: Json) -> Statement:
         raise CodedProofError(Code.STATEMENT, "the subject has exactly a name and a digest")
     name, digest = subject["name"], subject["digest"]
     value = digest.get("sha256") if isinstance(digest, dict) and len(digest) == 1 else None
-    if not isinstance(value, str) or not _HEX.fullmatch(value):
-        raise CodedProofError(Code.STATEMENT, "the subject's digest is exactly one sha256 in lower-case hex")
     if not isinstance(kind, str) or not isinstance(name, str) or not isinstance(predicate, dict):
         raise CodedProofError(Code.STATEMENT, "a part of the statement is of the wrong JSON type")
+    if not isinstance(value, str):
+        raise CodedProofError(Code.STATEMENT, "the subject's digest is exactly one sha256")
     statement = Statement(predicate_type=kind, subject_name=name, subject_digest="sha256:" + value, predicate=predicate)
     _check_statement(statement)
     return statement
@@ -219,7 +249,9 @@ def _check_statement(statement: Statement) -> None:
     if not _PREDICATE.fullmatch(statement.predicate_type):
         raise CodedProofError(Code.TYPE, f"{statement.predicate_type[:80]!r} is no predicate type of opsascode")
     if not _DIGEST.fullmatch(statement.subject_digest):
-        raise CodedProofError(Code.STATEMENT, f"{statement.subject_digest[:80]!r} is no sha256 digest")
+        raise CodedProofError(
+            Code.STATEMENT, f"{statement.subject_digest[:80]!r} is no sha256 digest in lower-case hex"
+        )
     # isprintable is false for control, bidirectional and zero-width characters: what a person reads is what was signed.
     if not 1 <= len(statement.subject_name) <= _MAX_NAME or not statement.subject_name.isprintable():
         raise CodedProofError(Code.STATEMENT, f"{statement.subject_name[:80]!r} cannot be a subject's name")
@@ -238,7 +270,8 @@ def _base64(text: Json) -> bytes:
         found = binascii.a2b_base64(mixed, strict_mode=True)
     except (binascii.Error, ValueError):
         _refuse("a part of the envelope is not base64")
-    if binascii.b2a_base64(found, newline=False) != mixed.encode():
+    # Only the last group can hold bits that decoding drops.
+    if mixed and binascii.b2a_base64(found[(len(mixed) // 4 - 1) * 3 :], newline=False) != mixed[-4:].encode():
         _refuse("a part of the envelope is not the one base64 form of its bytes")
     return found
 

@@ -45,7 +45,7 @@ _SMALL_ORDER_Y = frozenset(
         0,
         1,
         _P - 1,
-        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD83D3D706A17C7,
+        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
         0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
     }
 )
@@ -230,8 +230,8 @@ def _read_private(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise CodedProofError(Code.KEY_FILE, f"the private key {path} cannot be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(file.fileno())
+    try:
+        found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise CodedProofError(Code.KEY_FILE, f"the private key {path} is no file")
         if stat.S_IMODE(found.st_mode) & 0o077:
@@ -242,7 +242,9 @@ def _read_private(path: Path) -> bytes:
             )
         if found.st_uid not in {os.geteuid(), 0}:
             raise CodedProofError(Code.KEY_FILE, f"the private key {path} belongs to another user (uid {found.st_uid})")
-        return file.read(_MAX_KEY_FILE)
+        return os.read(descriptor, _MAX_KEY_FILE)
+    finally:
+        os.close(descriptor)
 
 
 def _parse_private(content: bytes, where: str) -> Ed25519PrivateKey:

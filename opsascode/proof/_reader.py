@@ -71,11 +71,10 @@ class Nodes:
         else:
             os.pwrite(self._descriptor, content, start)
 
-    def holds(self, leaf: bytes) -> bool:
-        """Say whether the hash is among them, at whatever cost."""
-        known = bytes(self._memory)
-        if self._descriptor >= 0:
-            known = os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
+    def holds(self, leaf: bytes, size: int) -> bool:
+        """Say whether the hash is among those of the first `size` entries, at whatever cost."""
+        length = _merkle.hashes_written(size) * HASH_BYTES
+        known = bytes(self._memory[:length]) if self._descriptor < 0 else os.pread(self._descriptor, length, 0)
         place = known.find(leaf)
         while place % HASH_BYTES and place >= 0:
             place = known.find(leaf, place + 1)

@@ -100,12 +100,14 @@ def verify_receipt(data: bytes, keys: Sequence[PublicKey], *, origin: str | None
     faults: list[Fault] = []
     records: list[ProvenRecord] = []
     runs = RunLives()
+    seen: dict[str, Checkpoint] = {}
     for place, one in enumerate(listed):
         try:
-            proven = _prove_record(one, keys, origin or (records[0].checkpoint.origin if records else None))
+            proven = _prove_record(one, keys, origin, seen)
         except CodedProofError as error:
             faults.append(Fault(index=place, code=error.code, message=error.message))
             continue
+        origin = proven.checkpoint.origin  # all records of a receipt are of one ledger
         fault = runs.see(place, proven.record.statement) or _misplaced(place, proven, records)
         if fault:
             faults.append(fault)
@@ -134,7 +136,9 @@ def _read_receipt(data: bytes) -> tuple[list[Json], list[Json]]:
     return records, attachments
 
 
-def _prove_record(found: Json, keys: Sequence[PublicKey], origin: str | None) -> ProvenRecord:
+def _prove_record(
+    found: Json, keys: Sequence[PublicKey], origin: str | None, seen: dict[str, Checkpoint]
+) -> ProvenRecord:
     if not isinstance(found, dict) or found.keys() != {"envelope", "proof"}:
         raise CodedProofError(Code.RECEIPT, "a record of a receipt has exactly an envelope and a proof")
     envelope, proof = found["envelope"], found["proof"]
@@ -142,7 +146,7 @@ def _prove_record(found: Json, keys: Sequence[PublicKey], origin: str | None) ->
         raise CodedProofError(Code.RECEIPT, "the envelope and the proof of a record must be texts")
     content = envelope.encode()
     record = open_envelope(content, keys)
-    index, checkpoint = verify_proof(content, proof, keys, origin=origin)
+    index, checkpoint = verify_proof(content, proof, keys, origin=origin, seen=seen)
     named = record.statement.predicate.get("ledger", checkpoint.origin)
     if named != checkpoint.origin:
         raise CodedProofError(Code.ORIGIN, f"the record was made for the ledger {named!r}, not {checkpoint.origin}")

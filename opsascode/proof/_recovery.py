@@ -21,26 +21,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from opsascode.proof._envelope import Record
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unfinished:
     """What stood behind the last checkpoint: records to adopt, and bytes to cut."""
 
-    adopted: tuple[bytes, ...] = ()
+    adopted: tuple[Record, ...] = ()
     cut: bytes = b""
 
 
-def examine_tail(rest: bytes, size: int, check: Callable[[bytes], None], known: Callable[[bytes], bool]) -> Unfinished:
+def examine_tail(
+    rest: bytes, size: int, check: Callable[[bytes], Record], known: Callable[[bytes], bool]
+) -> Unfinished:
     """Divide the bytes behind the checkpoint over `size` entries; `check` refuses, and `known` knows, an envelope.
 
     Raises:
         LedgerError: a whole line among them is not an append of this ledger.
     """
     *lines, torn = rest.split(b"\n")
-    adopted: list[bytes] = []
+    adopted: list[Record] = []
     for index, line in enumerate(lines, size):
         try:
-            check(line)
+            record = check(line)
         except CodedProofError as error:
             raise CodedLedgerError(
                 error.code,
@@ -48,9 +52,9 @@ def examine_tail(rest: bytes, size: int, check: Callable[[bytes], None], known: 
                 index=index,
                 advice="nothing that appends wrote it: keep a copy of it, then remove it by hand",
             ) from None
-        if known(line) or line in adopted:
+        if known(line) or record in adopted:
             raise CodedLedgerError(Code.LEDGER_TORN, "the line behind the last checkpoint copies an entry", index=index)
-        adopted.append(line)
+        adopted.append(record)
     return Unfinished(adopted=tuple(adopted), cut=torn)
 
 

@@ -1,7 +1,7 @@
 """Does this text prove that an entry is in a log?
 
-Rules: the form is c2sp.org/tlog-proof@v1; the proof is checked against the checkpoint inside it, and the checkpoint against a key the reader already
-has. Extra data is not accepted: nobody signs it.
+Rules: the form is c2sp.org/tlog-proof@v1; the proof is checked against the checkpoint inside it, and the checkpoint
+against a key the reader already has. Extra data is not accepted: nobody signs it.
 
 Not here: what the entry says.
 """
@@ -57,15 +57,26 @@ def read_proof(proof: str) -> tuple[int, tuple[bytes, ...], str]:
 
 
 def verify_proof(
-    entry: bytes, proof: str, keys: Sequence[PublicKey], *, origin: str | None = None
+    entry: bytes,
+    proof: str,
+    keys: Sequence[PublicKey],
+    *,
+    origin: str | None = None,
+    seen: dict[str, Checkpoint] | None = None,
 ) -> tuple[int, Checkpoint]:
     """Return the entry's index and the checkpoint, once the entry is proven to be in the log one of the keys signs.
+
+    `seen` remembers checkpoints that were verified with the same keys and origin: a receipt repeats one many times.
 
     Raises:
         ProofError: any part does not hold.
     """
     index, hashes, note = read_proof(proof)
-    checkpoint = open_checkpoint(note, keys, origin=origin)
+    checkpoint = seen.get(note) if seen is not None else None
+    if checkpoint is None:
+        checkpoint = open_checkpoint(note, keys, origin=origin)
+        if seen is not None:
+            seen[note] = checkpoint
     if not verify_inclusion(leaf_hash(entry), index, checkpoint.size, hashes, checkpoint.root):
         raise CodedProofError(
             Code.PROOF, f"the record is not entry {index} of {checkpoint.origin} at size {checkpoint.size}"

@@ -13,6 +13,7 @@ Not here: repairing anything.
 
 from __future__ import annotations
 
+import binascii
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,10 +21,10 @@ from typing import TYPE_CHECKING
 from opsascode.proof import _merkle
 from opsascode.proof._codes import Code, CodedLedgerError, CodedProofError, Fault
 from opsascode.proof._deviation import name_deviations
-from opsascode.proof._envelope import Statement, open_envelope
+from opsascode.proof._envelope import Statement, read_statement, verified_payload
 from opsascode.proof._highwater import read_mark
 from opsascode.proof._merkle import HASH_BYTES, CompactRange
-from opsascode.proof._note import Checkpoint, checkpoint_text, open_checkpoint
+from opsascode.proof._note import Checkpoint, open_checkpoint
 from opsascode.proof._segments import (
     CHECKPOINT_PREFIX,
     list_segments,
@@ -178,7 +179,7 @@ class _Scan:
         if self._mark and self._mark.size == self._range.size:
             self._mark_root = self._range.root()
         try:
-            statement = open_envelope(envelope, self._keys).statement
+            statement = read_statement(verified_payload(envelope, self._keys)[0])
         except CodedProofError as error:
             self._bad.add(index)
             self._fault(index, error.code, error.message)
@@ -192,8 +193,8 @@ class _Scan:
 
     def _see_checkpoint(self, line: bytes) -> None:
         self._last_line, self._behind = line, 0
-        text = checkpoint_text(Checkpoint(origin="", size=self._range.size, root=self._range.root()))
-        if not line.startswith(self._prefix + text[1:].replace("\n", "\\n").encode() + b"\\n\xe2\x80\x94 "):
+        root = binascii.b2a_base64(self._range.root(), newline=False)
+        if not line.startswith(b"%b%d\\n%b\\n\\n\xe2\x80\x94 " % (self._prefix, self._range.size, root)):
             self._strays.append((self._range.size, line))
         elif self._every:
             try:

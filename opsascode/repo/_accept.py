@@ -16,7 +16,9 @@ from opsascode.repo._parameter import ecma_pattern
 Accept = Callable[[Any], bool]
 Schema = Mapping[str, Any]
 
-_ANNOTATIONS: Final = frozenset({"$schema", "$id", "$defs", "title", "description", "default", "then", "x-opsascode-hint"})
+_ANNOTATIONS: Final = frozenset(
+    {"$schema", "$id", "$defs", "title", "description", "default", "then", "x-opsascode-hint"}
+)
 
 
 def compile_schema(schema: Schema) -> Accept:
@@ -35,14 +37,12 @@ class _Compiler:
         self._definitions = definitions
         self._compiled: dict[str, Accept] = {}
 
-    def all_of(self, schema: Schema | bool) -> Accept:
+    def all_of(self, schema: Schema | bool) -> Accept:  # noqa: FBT001 - JSON Schema has boolean schemas
         """Compile one schema object: the conjunction of its keywords."""
         if isinstance(schema, bool):
-            return lambda _value, verdict=schema: verdict
-        tests = [self._keyword(word, value, schema) for word, value in schema.items() if word not in _ANNOTATIONS]
-        if len(tests) == 1:
-            return tests[0]
-        return lambda value: all(test(value) for test in tests)
+            return _always if schema else _never
+        words = [word for word in schema if word not in _ANNOTATIONS]
+        return _conjunction([self._keyword(word, schema[word], schema) for word in words])
 
     def _keyword(self, word: str, wanted: Any, schema: Schema) -> Accept:  # noqa: ANN401 - keywords hold any JSON value
         """Compile one keyword."""
@@ -65,7 +65,11 @@ class _Compiler:
         tests = {key: self.all_of(each) for key, each in wanted.items()}
 
         def accept(value: Any) -> bool:  # noqa: ANN401 - judges any plain value
-            return not isinstance(value, dict) or all(tests[key](value[key]) for key in value if key in tests)
+            if isinstance(value, dict):
+                for key, child in value.items():
+                    if key in tests and not tests[key](child):
+                        return False
+            return True
 
         return accept
 
@@ -80,17 +84,20 @@ class _Compiler:
     def names(self, wanted: Any, _schema: Schema) -> Accept:  # noqa: ANN401 - a schema or a boolean
         """Compile `propertyNames`."""
         test = self.all_of(wanted)
-        return lambda value: not isinstance(value, dict) or all(test(key) for key in value)
+        return lambda value: not isinstance(value, dict) or all(map(test, value))
 
     def items(self, wanted: Any, _schema: Schema) -> Accept:  # noqa: ANN401 - a schema or a boolean
         """Compile `items`."""
         test = self.all_of(wanted)
-        return lambda value: not isinstance(value, list) or all(test(item) for item in value)
+
+        def accept(value: Any) -> bool:  # noqa: ANN401 - judges any plain value
+            return not isinstance(value, list) or all(map(test, value))
+
+        return accept
 
     def each(self, wanted: list[Any], _schema: Schema) -> Accept:
         """Compile `allOf`."""
-        tests = [self.all_of(part) for part in wanted]
-        return lambda value: all(test(value) for test in tests)
+        return _conjunction([self.all_of(part) for part in wanted])
 
     def exactly_one(self, wanted: list[Any], _schema: Schema) -> Accept:
         """Compile `oneOf`."""
@@ -104,8 +111,38 @@ class _Compiler:
 
     def dependent(self, wanted: Mapping[str, Any], _schema: Schema) -> Accept:
         """Compile `dependentSchemas`."""
-        tests = {key: self.all_of(each) for key, each in wanted.items()}
-        return lambda value: not isinstance(value, dict) or all(test(value) for key, test in tests.items() if key in value)
+        tests = [(key, self.all_of(each)) for key, each in wanted.items()]
+
+        def accept(value: Any) -> bool:  # noqa: ANN401 - judges any plain value
+            if isinstance(value, dict):
+                for key, test in tests:
+                    if key in value and not test(value):
+                        return False
+            return True
+
+        return accept
+
+
+def _always(_value: object) -> bool:
+    return True
+
+
+def _never(_value: object) -> bool:
+    return False
+
+
+def _conjunction(tests: list[Accept]) -> Accept:
+    """Join tests by «and»; a loop, as this is where nearly all the time goes."""
+    if len(tests) == 1:
+        return tests[0]
+
+    def accept(value: Any) -> bool:  # noqa: ANN401 - judges any plain value
+        for test in tests:  # noqa: SIM110 - a generator inside all() is half as fast
+            if not test(value):
+                return False
+        return True
+
+    return accept
 
 
 def _type(wanted: str | list[str]) -> Accept:
@@ -122,7 +159,7 @@ def _is_integer(value: Any) -> bool:  # noqa: ANN401 - judges any plain value
 
 
 def _same(one: Any, other: Any) -> bool:  # noqa: ANN401 - judges any plain values
-    """Compare as JSON Schema does: true is not 1. Ours are scalars; in lists the general validator has the last word."""
+    """Compare as JSON Schema does: true is not 1. Ours are scalars; about lists jsonschema has the last word."""
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
@@ -172,8 +209,11 @@ _TESTS: Final[Mapping[str, Callable[[Any], Accept]]] = {
     "uniqueItems": _unique,
     "minProperties": lambda wanted: lambda value: not isinstance(value, dict) or len(value) >= wanted,
     "required": lambda wanted: lambda value: not isinstance(value, dict) or all(key in value for key in wanted),
-    "dependentRequired": lambda wanted: lambda value: (
-        not isinstance(value, dict) or all(other in value for key, others in wanted.items() if key in value for other in others)
+    "dependentRequired": lambda wanted: (
+        lambda value: (
+            not isinstance(value, dict)
+            or all(other in value for key, others in wanted.items() if key in value for other in others)
+        )
     ),
 }
 _WITH_SCHEMAS: Final[Mapping[str, Callable[[_Compiler, Any, Schema], Accept]]] = {

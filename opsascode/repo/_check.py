@@ -1,14 +1,17 @@
 """Are the documents of this repository valid, all of them and together?
 
 Each file is analysed by itself, or found in the cache by the digest of its bytes; then all are held against each other.
-A cold check of many files is shared by two processes. The cache is one file per repository: private to the user, written in
-one go, ignored when it is damaged or could have been written by somebody else, and never needed for a right answer.
+A cold check of many files is shared by two processes. The cache is one file per repository: private to the user,
+written in one go, ignored when it is damaged or could have been written by somebody else, and never needed for a
+right answer.
 
 Not here: how problems are shown (`cli`).
 """
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import json
 import os
@@ -49,7 +52,9 @@ class CheckReport:
         return not errors_among(self.problems)
 
 
-def check_repository(repository: Repository, paths: Sequence[Path] | None = None, *, cache: Path | None = None) -> CheckReport:
+def check_repository(
+    repository: Repository, paths: Sequence[Path] | None = None, *, cache: Path | None = None
+) -> CheckReport:
     """Check all documents, or report only on the given files and directories, held against all others.
 
     `cache` is a directory to keep answers in between two checks.
@@ -111,7 +116,9 @@ def _named(root: Path, path: Path) -> Any:  # noqa: ANN401 - Found, whose room i
     return Found(paths={relative})
 
 
-def _facts(root: Path, contents: list[tuple[str, bytes]], cache: Path | None) -> tuple[list[tuple[str, FileFacts]], int]:
+def _facts(
+    root: Path, contents: list[tuple[str, bytes]], cache: Path | None
+) -> tuple[list[tuple[str, FileFacts]], int]:
     """Give the facts of every file, from the cache where its bytes are known; and how many came from there."""
     place = None if cache is None else cache / f"check-{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.json"
     kept = _read_cache(place) if place is not None else {}
@@ -153,10 +160,8 @@ def _analyse_all(missing: list[tuple[str, str, bytes]]) -> Answers:
     with open(reading, "rb") as stream:  # noqa: PTH123 - a pipe
         told = stream.read()
     _, status = os.waitpid(child, 0)
-    try:
+    with contextlib.suppress(ValueError):  # what a dying helper told is done again here
         answers |= json.loads(told) if status == 0 else {}
-    except ValueError:
-        pass
     return answers | _analyse_some([each for each in missing[half:] if each[0] not in answers])
 
 
@@ -166,7 +171,7 @@ def _be_the_helper(missing: list[tuple[str, str, bytes]], reading: int, writing:
     try:
         os.close(reading)
         told = json.dumps(_analyse_some(missing)).encode()
-        with open(writing, "wb") as stream:  # noqa: PTH123 - a pipe
+        with open(writing, "wb") as stream:
             stream.write(told)
         status = 0
     finally:
@@ -174,7 +179,13 @@ def _be_the_helper(missing: list[tuple[str, str, bytes]], reading: int, writing:
 
 
 def _analyse_some(missing: list[tuple[str, str, bytes]]) -> Answers:
-    return {digest: analyse(data, path).plain() for digest, path, data in missing}
+    collects = gc.isenabled()
+    gc.disable()  # a document makes thousands of values and no circles: looking for some costs as much as reading it
+    try:
+        return {digest: analyse(data, path).plain() for digest, path, data in missing}
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _read_cache(place: Path) -> Answers:

@@ -116,11 +116,15 @@ def _value_faults(key: str, value: Any, schema: dict[str, Any]) -> Iterator[tupl
     if isinstance(value, str) and is_template(value):
         return
     if schema.get("secret") is True:
-        yield f"the secret {quoted(key)} has its value in the document", "pass on a secret parameter: \"{{ name }}\""
+        yield f"the secret {quoted(key)} has its value in the document", 'pass on a secret parameter: "{{ name }}"'
         return
     try:
         limits = build_limits(schema)
-        if limits.type is ParameterType.ARRAY and isinstance(value, list) and any(_has_template(each) for each in value):
+        if (
+            limits.type is ParameterType.ARRAY
+            and isinstance(value, list)
+            and any(_has_template(each) for each in value)
+        ):
             return
         faults = list(limits.faults(value))
     except (KeyError, TypeError, ValueError):
@@ -137,7 +141,9 @@ class _Heights:
     """How runbooks compose: circles, and how many levels lie below each; each runbook is walked once."""
 
     def __init__(self, runbooks: Mapping[str, DocumentFacts]) -> None:
-        self._next = {name: [use.name for use in facts.runbooks if use.name in runbooks] for name, facts in runbooks.items()}
+        self._next = {
+            name: [use.name for use in facts.runbooks if use.name in runbooks] for name, facts in runbooks.items()
+        }
         self._below: dict[str, int] = {}
 
     def cycle(self, start: str, first: str) -> list[str]:
@@ -190,7 +196,9 @@ def _content(path: str, use: ContentUse, root: Path, settings: Settings) -> Iter
         mend = did_you_mean(use.name, _playbooks(root, use.name)) or "write its path from the repository's root"
         yield use.place.problem(path, "missing-file", f"there is no playbook {quoted(use.name)}", mend)
     elif not real.exists():
-        yield use.place.problem(path, "missing-file", f"{quoted(use.name)} does not exist", "write a path from the repository's root")
+        yield use.place.problem(
+            path, "missing-file", f"{quoted(use.name)} does not exist", "write a path from the repository's root"
+        )
 
 
 def _playbooks(root: Path, name: str) -> list[str]:

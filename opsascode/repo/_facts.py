@@ -104,7 +104,15 @@ class FileFacts:
     def plain(self) -> Plain:
         """Write them as values that JSON can hold; the path is left out, as equal bytes have equal facts."""
         problems = [
-            [each.position.line, each.position.column, each.code, each.message, each.mend, each.document_path, each.severity.value]
+            [
+                each.position.line,
+                each.position.column,
+                each.code,
+                each.message,
+                each.mend,
+                each.document_path,
+                each.severity.value,
+            ]
             for each in self.problems
         ]
         return [[document.plain() for document in self.documents], problems]

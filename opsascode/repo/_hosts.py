@@ -14,10 +14,13 @@ from opsascode.repo._problem import quoted
 _SEPARATOR = re.compile(r"[:,](?![^\[]*\])")
 
 
-def pattern_fault(pattern: str) -> tuple[str, str] | None:
+def pattern_fault(pattern: str) -> tuple[str, str] | None:  # noqa: PLR0911 - one return for each thing to say
     """Say what is wrong with a host pattern and how to mend it, or nothing."""
     if is_template(pattern):
-        return "hosts cannot hold a template: targets are resolved before anything runs", "name a group; narrow it with --limit"
+        return (
+            "hosts cannot hold a template: targets are resolved before anything runs",
+            "name a group; narrow it with --limit",
+        )
     if pattern.count("[") != pattern.count("]"):
         return f"the host pattern {quoted(pattern)} has an unbalanced bracket", "close it"
     if pattern.lstrip().startswith("~"):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PARTS = Path(__file__).parent / "ansible"
 DOCUMENT_NAME = "opsascode-inventory.json"
-TIMEOUT_SECONDS = 600
+TIMEOUT_SECONDS = 300
 
 _SCRIPT = PARTS / "resolve.py"
 _LAST_WORDS = 500

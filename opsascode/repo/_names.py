@@ -64,9 +64,9 @@ _TEMPLATE_WORDS: Final = frozenset({"caller", "kwargs", "loop", "self", "varargs
 KNOWN_EVERYWHERE: Final = _SPECIAL_VARIABLES | _FUNCTIONS | _TEMPLATE_WORDS
 
 OPAQUE_MODULES: Final = frozenset({
-    "import_playbook", "import_role", "import_tasks", "include_role", "include_tasks", "include_vars", "script", "template",
+    "import_role", "import_tasks", "include_role", "include_tasks", "include_vars", "script", "template",
 })  # fmt: skip
-"""Modules that read content of their own, where any variable may be used, and (but for two) set."""
+"""Modules that read content of their own, where any variable may be used, and mostly also set."""
 
 _FULL_NAME = re.compile(r"[a-z_][a-z0-9_]*(?:\.[a-z0-9_]+){2,}\Z")
 _NOT_TASKS: Final = frozenset({"async_status", "import_playbook", "include", "meta"})

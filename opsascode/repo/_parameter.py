@@ -1,8 +1,8 @@
-"""What may a runbook be told, and is this value one it accepts?
+r"""What may a runbook be told, and is this value one it accepts?
 
 A parameter is declared in the words of JSON Schema, and its values are judged as JSON Schema judges them: `pattern` is
 searched for, lengths count characters. Two differences to Python are closed on purpose: `$` matches only at the very
-end (never before a trailing line break), and `\\d`, `\\w` match ASCII only, as ECMA 262 has it.
+end (never before a trailing line break), and `\d`, `\w` match ASCII only, as ECMA 262 has it.
 
 A value that does not fit is answered by sentences, never by an exception. A secret's value is in none of them.
 Not here: which parameters a runbook uses (rules), where their values come from (command line, plan).

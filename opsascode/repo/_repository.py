@@ -70,7 +70,9 @@ class Repository:
         located = [(path, document) for path, (_, facts) in read.items() for document in facts.documents]
         problems += cross_check(located, self.root, self.settings)
         if errors_among(problems):
-            raise InvalidDocumentsError(in_order(errors_among(problems)), what=f"the runbook {quoted(name)} cannot be used")
+            raise InvalidDocumentsError(
+                in_order(errors_among(problems)), what=f"the runbook {quoted(name)} cannot be used"
+            )
         data, _ = read[paths[0]]
         document = self._document(data, paths[0], name)
         return build_runbook(document, Source.of(paths[0], data))
@@ -127,7 +129,11 @@ class Repository:
     def _find(self, name: str) -> list[str]:
         """Find the files that hold a runbook of this name: first where it most likely is, then everywhere."""
         for likely in (f"{RUNBOOKS}/{name}.yml", f"{RUNBOOKS}/{name}.yaml"):
-            if inside(self.root, likely) is not None and (self.root / likely).is_file() and name in _names(self._bytes(likely), likely):
+            if (
+                inside(self.root, likely) is not None
+                and (self.root / likely).is_file()
+                and name in _names(self._bytes(likely), likely)
+            ):
                 return [likely]
         found: list[str] = []
         for path in self._runbook_files():
@@ -155,7 +161,9 @@ class Repository:
         problems = errors_among(analyse(data, path).problems)
         if problems:
             raise InvalidDocumentsError(problems)
-        raise UsageError(f"{path} holds {len(names)} runbooks", advice=f"write one's name: {', '.join(names) or 'none'}")
+        raise UsageError(
+            f"{path} holds {len(names)} runbooks", advice=f"write one's name: {', '.join(names) or 'none'}"
+        )
 
     def _read_closure(self, paths: list[str], name: str, read: Read) -> None:
         """Read the files of a runbook and of all it composes; a name nobody has is left to the cross-check."""
@@ -183,11 +191,12 @@ class Repository:
         raise UsageError(msg, advice="try again")
 
 
-def open_repository(directory: Path) -> Repository:
+def open_repository(directory: Path, *, tolerant: bool = False) -> Repository:
     """Open the ops repository around a directory.
 
     Its root is the nearest directory upwards with an `opsascode.yml`, else the top of the Git working tree, else the
-    directory itself.
+    directory itself. Whoever is going to check all documents anyway opens it `tolerant`: settings with problems then
+    count as not written, and the check reports them among all others.
 
     Raises:
         InvalidDocumentsError: `opsascode.yml` has problems.
@@ -202,14 +211,21 @@ def open_repository(directory: Path) -> Repository:
     if root is None:
         root = next((each for each in upwards if (each / ".git").exists()), start)
         return Repository(root=root, settings=Settings())
-    return Repository(root=root, settings=_settings(root))
+    try:
+        return Repository(root=root, settings=_settings(root))
+    except InvalidDocumentsError:
+        if not tolerant:
+            raise
+        return Repository(root=root, settings=Settings())
 
 
 def _settings(root: Path) -> Settings:
     data = read_document(root, SETTINGS_FILE)
     if isinstance(data, Problem):
         raise InvalidDocumentsError([data])
-    problems = errors_among(analyse(data, SETTINGS_FILE).problems)
+    facts = analyse(data, SETTINGS_FILE)
+    led_out = cross_check([(SETTINGS_FILE, each) for each in facts.documents], root, Settings())
+    problems = errors_among([*facts.problems, *(problem for problem in led_out if problem.code == "outside")])
     documents = load_source(data, SETTINGS_FILE).documents
     if not problems and (len(documents) != 1 or kind_of(documents[0]) is not Kind.REPOSITORY):
         message, mend = f"{SETTINGS_FILE} must hold one document of kind Repository", "write kind: Repository"
@@ -221,5 +237,7 @@ def _settings(root: Path) -> Settings:
 
 def _names(data: bytes, path: str) -> list[str]:
     """Give the names of the runbooks in a file, as far as they can be read."""
-    names = [each.at(("metadata", "name")) for each in load_source(data, path).documents if kind_of(each) is Kind.RUNBOOK]
+    names = [
+        each.at(("metadata", "name")) for each in load_source(data, path).documents if kind_of(each) is Kind.RUNBOOK
+    ]
     return [name for name in names if isinstance(name, str)]

@@ -1,13 +1,13 @@
 """What is wrong within one runbook that no schema can say?
 
 Parameters that contradict themselves, ids that repeat, texts that are not readable as Jinja, variables that nobody
-declares, parameters that nobody uses. The values may be of any shape, as all problems of a document are found in one
-pass: what the schema refused is passed over here.
+declares, parameters that nobody uses. The values may be of any shape, as all problems of a document are found in
+one pass: what the schema refused is passed over here.
 
 A variable is known when it is a parameter, is listed in `targets.variables`, is set by an earlier step (`register`,
-`outputs`, `set_fact`), belongs to the task itself (`vars`, loop variables), or is Ansible's own. One that is asked about
-first (`is defined`, `default`) may be unknown. After a role, a playbook or a task that reads content of its own, any
-variable may exist or be used, so neither unknown nor unused names are reported.
+`outputs`, `set_fact`), belongs to the task itself (`vars`, loop variables), or is Ansible's own. One that is asked
+about first (`is defined`, `default`) may be unknown. After a role, a playbook or a task that reads content of its
+own, any variable may exist or be used, so neither unknown nor unused names are reported.
 
 Not here: task bodies and checks (`_task_rules`), other documents and files (`_crosscheck`).
 """
@@ -89,7 +89,13 @@ class RunbookRules:
     def _parameter(self, name: str, schema: dict[str, Any]) -> None:
         path: DocumentPath = ("spec", "parameters", name)
         if name in KNOWN_EVERYWHERE or name in _JINJA_WORDS or name.startswith(("ansible_", "opsascode_")):
-            self._say(path, "reserved-name", f"{quoted(name)} already has a meaning in every run", "choose another name", key=True)
+            self._say(
+                path,
+                "reserved-name",
+                f"{quoted(name)} already has a meaning in every run",
+                "choose another name",
+                key=True,
+            )
         broken = self._broken_pattern(schema, path)
         broken = self._broken_pattern(mapping(schema.get("items")), (*path, "items")) or broken
         for least, most in (("minimum", "maximum"), ("minLength", "maxLength"), ("minItems", "maxItems")):
@@ -195,7 +201,13 @@ class RunbookRules:
             message = f"{quoted(name)} is already a parameter, which Ansible would go on using"
             self._say(path, "name-taken", message, "choose another name", key=True)
         elif known_everywhere(name) or name.startswith("opsascode_"):
-            self._say(path, "reserved-name", f"{quoted(name)} already has a meaning in every run", "choose another name", key=True)
+            self._say(
+                path,
+                "reserved-name",
+                f"{quoted(name)} already has a meaning in every run",
+                "choose another name",
+                key=True,
+            )
 
     def _uses(self, step: dict[str, Any], undo: dict[str, Any], where: DocumentPath) -> None:
         """Note what the step refers to outside the document."""
@@ -203,7 +215,8 @@ class RunbookRules:
         if isinstance(runbook, str):
             base = (*where, "with")
             values = tuple(
-                (key, value, Place.of_key(self._document, (*base, key))) for key, value in mapping(step.get("with")).items()
+                (key, value, Place.of_key(self._document, (*base, key)))
+                for key, value in mapping(step.get("with")).items()
             )
             self.runbooks.append(RunbookUse(runbook, Place.of_value(self._document, (*where, "runbook")), values))
         if isinstance(playbook, str):
@@ -227,8 +240,11 @@ class RunbookRules:
         used: list[tuple[DocumentPath, Names]] = []
         guarded: set[str] = set()
         for path, text, condition in _texts(step, where, condition=False):
-            if condition:
-                self._condition(path, text)
+            if condition and is_template(text):
+                message = f"{quoted(text)} is an expression already"
+                self._say(path, "expression", message, "write it without {{ }}")
+                self._mentioned |= template_names(text).used
+                continue
             names = condition_names(text) if condition else template_names(text)
             if names.fault:
                 message = f"{quoted(text)} is not readable as Jinja: {names.fault}"
@@ -245,15 +261,12 @@ class RunbookRules:
                 if not known_everywhere(name):
                     self._unknown(path, name, known)
 
-    def _condition(self, path: DocumentPath, text: str) -> None:
-        if is_template(text):
-            message = f"{quoted(text)} is an expression already"
-            self._say(path, "expression", message, "write it without {{ }}")
-
     def _unknown(self, path: DocumentPath, name: str, known: set[str]) -> None:
         mend = did_you_mean(name, known, list_up_to=0)
         other = "declare it in spec.parameters, or list it in spec.targets.variables if the inventory has it"
-        self._say(path, "unknown-name", f"nothing sets the variable {quoted(name)}", f"{mend} else {other}" if mend else other)
+        self._say(
+            path, "unknown-name", f"nothing sets the variable {quoted(name)}", f"{mend} else {other}" if mend else other
+        )
 
     def _unused(self) -> None:
         for name in self.parameters:

@@ -82,7 +82,7 @@ def validator(kind: Kind) -> _Validator:
         if isinstance(instance, str) and not ecma_pattern(wanted).search(instance):
             yield ValidationError(f"{instance!r} does not match {wanted!r}")
 
-    made: _Validator = extend(Draft202012Validator, {"pattern": pattern})(load_schema(kind))
+    made: _Validator = extend(Draft202012Validator, {"pattern": pattern})(load_schema(kind))  # type: ignore[no-untyped-call] # the stubs leave extend untyped
     return made
 
 
@@ -99,7 +99,12 @@ def _schema_bytes(kind: Kind) -> bytes:
 def _unknown_kind(document: SourceDocument) -> Problem:
     """Say that a document does not tell what it is."""
     value = document.value
-    if isinstance(value, list) and value and isinstance(value[0], dict) and value[0].keys() & {"hosts", "import_playbook"}:
+    if (
+        isinstance(value, list)
+        and value
+        and isinstance(value[0], dict)
+        and value[0].keys() & {"hosts", "import_playbook"}
+    ):
         message, mend = "this is an Ansible playbook, not a document", "move it to playbooks/ansible/"
     elif not isinstance(value, dict):
         message, mend = "a document is a mapping", f"start it with apiVersion: {API_VERSION} and kind: Runbook"

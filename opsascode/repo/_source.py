@@ -15,6 +15,7 @@ Not here: what the keys mean (schema, rules). This is the only room that knows P
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -58,7 +59,7 @@ class _Mark(Protocol):
 
 
 class _Marks:
-    """The positions of a mapping or a list: its own, and its children's. Without children it stands for an unread value."""
+    """The positions of a mapping or list: its own and those of its children. Without children: an unread value."""
 
     __slots__ = ("children", "mark")
 
@@ -103,7 +104,7 @@ class SourceDocument:
         return self.position(where)
 
     def is_unread(self, where: DocumentPath) -> bool:
-        """Tell whether the value there, or one it lies in, was refused by the reader: its value is not what is written."""
+        """Tell whether the reader refused the value there, or one it lies in, so that it is not what is written."""
         found, _ = self._walk(where)
         return isinstance(found, _Marks) and found.children is None
 
@@ -161,7 +162,9 @@ def load_mapping(data: bytes, path: str) -> dict[str, Value]:
     value = source.documents[0].value if len(source.documents) == 1 else None
     if not isinstance(value, dict):
         message, mend = "the file must hold one mapping", "write one «name: value» a line"
-        raise InvalidDocumentsError([Problem(position=Position(path=path), code="wrong-type", message=message, mend=mend)])
+        raise InvalidDocumentsError(
+            [Problem(position=Position(path=path), code="wrong-type", message=message, mend=mend)]
+        )
     return value
 
 
@@ -233,7 +236,12 @@ class _Reader:
         """Say what one unwanted character does; true when the file is better not read any further."""
         name, mark = f"U+{ord(character):04X}", _TextMark(text, index)
         if character == "\ufeff" and index == 0:
-            self.problem("byte-order-mark", "the file starts with a byte order mark", mark=mark, mend="save it as UTF-8 without one")
+            self.problem(
+                "byte-order-mark",
+                "the file starts with a byte order mark",
+                mark=mark,
+                mend="save it as UTF-8 without one",
+            )
         elif character in _BREAKS:
             message = f"{name} breaks the line for some readers only, so reviewers and machines see different documents"
             self.problem("line-break", message, mark=mark, mend="use an ordinary line break")
@@ -260,7 +268,11 @@ class _Reader:
             if kind is yaml.DocumentStartEvent and (event.version or event.tags):
                 message = "directives such as %YAML and %TAG are not used in documents"
                 self.problem("directive", message, mark=event.start_mark, mend="delete the line")
-            elif kind is not yaml.StreamStartEvent and kind is not yaml.DocumentStartEvent and kind is not yaml.DocumentEndEvent:
+            elif (
+                kind is not yaml.StreamStartEvent
+                and kind is not yaml.DocumentStartEvent
+                and kind is not yaml.DocumentEndEvent
+            ):
                 nodes = _Nodes(self, next_event, self._path)
                 value, marks = nodes.node(event, 1)
                 if value is not None or isinstance(marks, _Marks):
@@ -341,21 +353,17 @@ class _Nodes:
             return _WORDS[text]
         if text[0] not in _NUMBER_START:
             return text
-        if _INTEGER.match(text):
-            if len(text) <= _MAX_DIGITS:
-                return int(text)
-        elif _BASED.match(text):
-            if len(text) <= _MAX_DIGITS:
-                return int(text, 0)
+        number: Value = None
+        if _INTEGER.match(text) or _BASED.match(text):
+            number = int(text, 0) if len(text) <= _MAX_DIGITS else None
         elif _FLOAT.match(text):
-            number = float(text)
-            if number - number == 0:
-                return number
+            number = float(text) if math.isfinite(float(text)) else None
         elif not _NOT_FINITE.match(text):
             return text
-        message = f"{quoted(text)} is not a number that every reader can hold"
-        self._reader.problem("number", message, mark=mark, mend="quote it if it is meant as text")
-        return text
+        if number is None:
+            message = f"{quoted(text)} is not a number that every reader can hold"
+            self._reader.problem("number", message, mark=mark, mend="quote it if it is meant as text")
+        return text if number is None else number
 
     def _entries(self, mark: _Mark, depth: int) -> tuple[Value, Any]:
         """Read a mapping up to its end."""

@@ -9,18 +9,54 @@ import re
 
 _UNQUOTED_TEMPLATE = re.compile(r"(?:^|[:\-?,\[{]\s+)\{\{")
 _MENDS = (
-    ("mapping values are not allowed", "a «: » appears where a text goes on", "quote the text if the colon belongs to it, else mend the indentation"),
-    ("could not find expected ':'", "this line has no «: » after its key", "write «key: value», or indent the line so that it continues the text above"),
-    ("did not find expected key", "this line fits no mapping or list around it", "align it with its neighbours, and quote texts that start with a sign"),
-    ("did not find expected '-' indicator", "this line does not belong to the list around it", "align it with the list's dashes, or indent it below an item"),
+    (
+        "mapping values are not allowed",
+        "a «: » appears where a text goes on",
+        "quote the text if the colon belongs to it, else mend the indentation",
+    ),
+    (
+        "could not find expected ':'",
+        "this line has no «: » after its key",
+        "write «key: value», or indent the line so that it continues the text above",
+    ),
+    (
+        "did not find expected key",
+        "this line fits no mapping or list around it",
+        "align it with its neighbours, and quote texts that start with a sign",
+    ),
+    (
+        "did not find expected '-' indicator",
+        "this line does not belong to the list around it",
+        "align it with the list's dashes, or indent it below an item",
+    ),
     ("expected ',' or ']'", "a list in [ ] is not closed, or lacks a comma", "write the missing «,» or «]»"),
     ("expected ',' or '}'", "a mapping in { } is not closed, or lacks a comma", "write the missing «,» or «}»"),
     ("unexpected end of stream", "a quoted text is not closed before the file ends", "write the closing quote"),
-    ("unexpected document indicator", "a quoted text is not closed before the document ends", "write the closing quote"),
-    ("unknown escape character", "this backslash escape does not exist", "use single quotes, or write the backslash twice"),
-    ("block sequence entries are not allowed", "a list item cannot start on this line", "start the list on a line of its own below its key"),
-    ("undefined tag handle", "tags are not used in documents", "delete the tag, or quote the text that starts with «!»"),
-    ("expected <block end>", "this line fits no mapping or list around it", "align it with its neighbours, and quote texts that start with a sign"),
+    (
+        "unexpected document indicator",
+        "a quoted text is not closed before the document ends",
+        "write the closing quote",
+    ),
+    (
+        "unknown escape character",
+        "this backslash escape does not exist",
+        "use single quotes, or write the backslash twice",
+    ),
+    (
+        "block sequence entries are not allowed",
+        "a list item cannot start on this line",
+        "start the list on a line of its own below its key",
+    ),
+    (
+        "undefined tag handle",
+        "tags are not used in documents",
+        "delete the tag, or quote the text that starts with «!»",
+    ),
+    (
+        "expected <block end>",
+        "this line fits no mapping or list around it",
+        "align it with its neighbours, and quote texts that start with a sign",
+    ),
 )
 
 

@@ -47,30 +47,36 @@ def task_faults(task: dict[str, Any]) -> Iterator[Fault]:
     for key in task:
         if key in TASK_KEYWORDS:
             continue
-        if key in REFUSED_KEYWORDS:
-            yield Fault(path=(key,), code="task-keyword", message=f"{quoted(key)} cannot stand inside a task", mend=REFUSED_KEYWORDS[key])
-        elif key.startswith("with_"):
-            yield Fault(path=(key,), code="task-keyword", message=f"{quoted(key)} cannot stand inside a task", mend="write loop")
+        if key in REFUSED_KEYWORDS or key.startswith("with_"):
+            message = f"{quoted(key)} cannot stand inside a task"
+            yield Fault(path=(key,), code="task-keyword", message=message, mend=REFUSED_KEYWORDS.get(key, "write loop"))
+            continue
+        fault = _module_fault(key)
+        if fault is None:
+            modules.append(key)
         else:
-            fault = _module_fault(key)
-            if fault is None:
-                modules.append(key)
-            else:
-                strange.append(fault)
+            strange.append(fault)
     yield from strange
-    for extra in modules[1:]:
-        message = f"a task has one module; this one has {quoted(modules[0])} and {quoted(extra)}"
-        yield Fault(path=(extra,), code="two-modules", message=message, mend="make two steps of it")
-    if task and not modules and not strange:
-        yield Fault(path=(), code="no-module", message="the task names no module", mend="write the module as a key, such as ansible.builtin.command", at_key=False)
-    for module in modules[:1]:
-        if not isinstance(task[module], dict | str | None):
-            message = f"the arguments of {quoted(module)} must be a mapping or a text"
-            yield Fault(path=(module,), code="wrong-type", message=message, mend="write its options below it, indented", at_key=False)
+    yield from _module_faults(task, modules, named=bool(modules or strange))
     for keyword in ("vars", "args", "loop_control", "module_defaults"):
         if keyword in task and not isinstance(task[keyword], dict):
             message = f"{quoted(keyword)} must be a mapping"
             yield Fault(path=(keyword,), code="wrong-type", message=message, at_key=False)
+
+
+def _module_faults(task: dict[str, Any], modules: list[str], *, named: bool) -> Iterator[Fault]:
+    """Say when there is not exactly one module, or its arguments are none."""
+    if task and not named:
+        mend = "write the module as a key, such as ansible.builtin.command"
+        yield Fault(path=(), code="no-module", message="the task names no module", mend=mend, at_key=False)
+    for extra in modules[1:]:
+        message = f"a task has one module; this one has {quoted(modules[0])} and {quoted(extra)}"
+        yield Fault(path=(extra,), code="two-modules", message=message, mend="make two steps of it")
+    for module in modules[:1]:
+        if not isinstance(task[module], dict | str | None):
+            message = f"the arguments of {quoted(module)} must be a mapping or a text"
+            mend = "write its options below it, indented"
+            yield Fault(path=(module,), code="wrong-type", message=message, mend=mend, at_key=False)
 
 
 def _module_fault(name: str) -> Fault | None:
@@ -86,7 +92,9 @@ def _module_fault(name: str) -> Fault | None:
     if mend and prefix:
         mend = mend.replace("«", f"«{prefix}")
     mend = mend or "write the full name of a collection's module: namespace.collection.module"
-    return Fault(path=(name,), code="unknown-module", message=f"Ansible has no built-in module {quoted(name)}", mend=mend)
+    return Fault(
+        path=(name,), code="unknown-module", message=f"Ansible has no built-in module {quoted(name)}", mend=mend
+    )
 
 
 def local_names(task: dict[str, Any]) -> set[str]:
@@ -124,19 +132,34 @@ def check_faults(check: dict[str, Any], step: dict[str, Any]) -> Iterator[Fault]
         match = EXPECTATION.match(expect)
         if match is not None and not is_template(match[2]) and not _NUMBER.match(match[2]):
             message = f"{quoted(match[2])} is neither a number nor a template"
-            yield Fault(path=("check", "expect"), code="threshold", message=message, mend="compare with a number, such as '> 100'", at_key=False)
+            yield Fault(
+                path=("check", "expect"),
+                code="threshold",
+                message=message,
+                mend="compare with a number, such as '> 100'",
+                at_key=False,
+            )
     if isinstance(expect, dict) and isinstance(expect.get("matches"), str):
         try:
             re.compile(expect["matches"])
         except (re.error, RecursionError, OverflowError) as error:
             message = f"the regular expression {quoted(expect['matches'])} is not readable: {error}"
-            yield Fault(path=("check", "expect", "matches"), code="pattern", message=message, mend="mend it", at_key=False)
+            yield Fault(
+                path=("check", "expect", "matches"), code="pattern", message=message, mend="mend it", at_key=False
+            )
     if "delegate_to" in step and ("prometheus" in check or check.get("from") == "controller"):
-        yield Fault(path=("delegate_to",), code="misplaced-key", message="this check runs on the controller already", mend="delete delegate_to")
+        yield Fault(
+            path=("delegate_to",),
+            code="misplaced-key",
+            message="this check runs on the controller already",
+            mend="delete delegate_to",
+        )
 
 
 def _address_faults(address: str) -> Iterator[Fault]:
     port = address.rpartition(":")[2]
     if port.isdecimal() and not 0 < int(port[:9]) <= _MAX_PORT:
         message = f"{quoted(port)} is no port; ports go from 1 to {_MAX_PORT}"
-        yield Fault(path=("check", "tcp"), code="port", message=message, mend="write the port behind the colon", at_key=False)
+        yield Fault(
+            path=("check", "tcp"), code="port", message=message, mend="write the port behind the colon", at_key=False
+        )

@@ -1,8 +1,8 @@
 """Which files of an ops repository are documents, and what are their bytes?
 
 Documents are the YAML files below `playbooks/` and `policies/`, and `opsascode.yml`. Plain Ansible content is not
-(`playbooks/ansible/`, roles, and the tasks, templates, files and variables beside runbooks). Nothing outside the root is
-ever read: a symbolic link that leads out is a problem, and a directory behind a link is not entered.
+(`playbooks/ansible/`, roles, and the tasks, templates, files and variables beside runbooks). Nothing outside the
+root is ever read: a symbolic link that leads out is a problem, and a directory behind a link is not entered.
 
 Not here: what the bytes mean.
 """
@@ -68,7 +68,12 @@ def read_document(root: Path, relative: str) -> bytes | Problem:
         if path.is_symlink() or not _is_plain(root, relative):
             real = Path(os.path.realpath(path))
             if not real.is_relative_to(os.path.realpath(root)):
-                return _file_problem(relative, "outside", "the file lies outside the repository, behind a symbolic link", "put the file itself here")
+                return _file_problem(
+                    relative,
+                    "outside",
+                    "the file lies outside the repository, behind a symbolic link",
+                    "put the file itself here",
+                )
             path = real
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         with open(handle, "rb", buffering=0) as stream:  # noqa: PTH123 - opened above, without following or blocking
@@ -108,14 +113,16 @@ def _walk(root: Path, folder: str, found: Found) -> None:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            found.problems.append(_file_problem(here, "unreadable", f"the directory cannot be read: {error.strerror}", ""))
+            found.problems.append(
+                _file_problem(here, "unreadable", f"the directory cannot be read: {error.strerror}", "")
+            )
             continue
         for entry in entries:
             relative = f"{here}/{entry.name}"
             if entry.name.startswith("."):
                 continue
             if entry.is_symlink():
-                _link(root, relative, found, is_folder=entry.is_dir())
+                _link(root, relative, found, is_folder=os.path.isdir(root / relative))  # noqa: PTH112 - unlike Path and entry, it answers for links in a circle
             elif entry.is_dir():
                 if not (entry.name in ANSIBLE_DIRECTORIES and _is_ansible(relative)):
                     pending.append(relative)
@@ -145,9 +152,15 @@ def _link(root: Path, relative: str, found: Found, *, is_folder: bool) -> None:
         return
     real = Path(os.path.realpath(root / relative))
     if not real.is_relative_to(os.path.realpath(root)):
-        found.problems.append(_file_problem(relative, "outside", "this symbolic link leads out of the repository", "put the content itself here"))
+        found.problems.append(
+            _file_problem(
+                relative, "outside", "this symbolic link leads out of the repository", "put the content itself here"
+            )
+        )
     elif is_folder:
-        message = f"the directory behind this link is not entered: {quoted(os.path.relpath(real, os.path.realpath(root)))}"
+        message = (
+            f"the directory behind this link is not entered: {quoted(os.path.relpath(real, os.path.realpath(root)))}"
+        )
         problem = _file_problem(relative, "link", message, "put its documents here", Severity.WARNING)
         found.problems.append(problem)
     else:

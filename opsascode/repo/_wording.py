@@ -25,7 +25,7 @@ _TYPES = {
     "object": "a mapping",
     "null": "nothing",
 }
-_TRUTH = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+_TRUTH = {"true": "true", "false": "false", "yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 _NOT_YET = {
     "approval": "approval steps are not available yet",
     "manual": "manual steps are not available yet",
@@ -67,7 +67,9 @@ def explain(error: Any, path: DocumentPath, document: SourceDocument) -> Iterato
         yield _problem(document, path, "schema", error.message, "")
 
 
-def _problem(document: SourceDocument, path: DocumentPath, keyword: str, message: str, mend: str, *, at_key: bool = False) -> Problem:
+def _problem(
+    document: SourceDocument, path: DocumentPath, keyword: str, message: str, mend: str, *, at_key: bool = False
+) -> Problem:
     position = document.key_position(path) if at_key else document.position(path)
     code = _CODES.get(keyword, keyword)
     return Problem(position=position, document_path=path_text(path), code=code, message=message, mend=mend)
@@ -92,9 +94,8 @@ def _unknown_keys(error: Any, path: DocumentPath, document: SourceDocument) -> I
             continue
         place = f"in {_subject(path, document)}" if path else "at the top of a document"
         message, mend = f"there is no key {quoted(key)} {place}", did_you_mean(key, known)
-        if "steps" in path and key in _NOT_YET and isinstance(path[-1], int):
-            message, mend = _NOT_YET[key], "leave it out"
-        elif path == ("spec",) and key in _NOT_YET and key != "loop":
+        of_step = path[:2] == ("spec", "steps") and isinstance(path[-1], int)
+        if key in _NOT_YET and (of_step or (path == ("spec",) and key != "loop")):
             message, mend = _NOT_YET[key], "leave it out"
         yield _problem(document, (*path, key), "additionalProperties", message, mend, at_key=True)
 
@@ -119,7 +120,9 @@ def _key_name(error: Any, path: DocumentPath, document: SourceDocument) -> Itera
     yield _problem(document, where, "misplaced-key", message, mend, at_key=True)
 
 
-_KINDS = frozenset({"task", "check", "playbook", "role", "runbook", "notify", "http", "tcp", "command", "prometheus", "that"})
+_KINDS = frozenset(
+    {"task", "check", "playbook", "role", "runbook", "notify", "http", "tcp", "command", "prometheus", "that"}
+)
 
 
 def _not_one(error: Any, path: DocumentPath, document: SourceDocument) -> Iterator[Problem]:  # noqa: ANN401 - see explain
@@ -131,7 +134,8 @@ def _not_one(error: Any, path: DocumentPath, document: SourceDocument) -> Iterat
     present = [kind for kind in kinds if kind in instance]
     unknown = [key for key in instance if key not in error.schema.get("properties", {})]
     if present:
-        message = f"{_subject(path, document)} has {' and '.join(quoted(kind) for kind in present)}; only one of them can stand there"
+        both = " and ".join(quoted(kind) for kind in present)
+        message = f"{_subject(path, document)} has {both}; only one of them can stand there"
         yield _problem(document, (*path, present[1]), "oneOf", message, "make two of it, or delete one", at_key=True)
     elif not any(key in _NOT_YET or did_you_mean(key, [*kinds, *_NOT_YET], list_up_to=0) for key in unknown):
         message = f"{_subject(path, document)} does not say what to do: one of its kinds is missing"
@@ -164,7 +168,7 @@ def _type(error: Any, subject: str) -> tuple[str, str]:  # noqa: ANN401 - see ex
     return f"{subject} must be {hint}, not {shown}", _type_mend(value, wanted, error.schema)
 
 
-def _type_mend(value: Any, wanted: list[str], schema: Any) -> str:  # noqa: ANN401 - any plain value and schema
+def _type_mend(value: Any, wanted: list[str], schema: Any) -> str:  # noqa: ANN401, PLR0911 - any plain value and schema; one return for each mistake
     """Say what to type instead of a value of another type."""
     if "boolean" in wanted and isinstance(value, str) and value.lower() in _TRUTH:
         return f"write {_TRUTH[value.lower()]}"

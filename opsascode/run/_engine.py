@@ -17,66 +17,31 @@ import contextlib
 import json
 import os
 import re
-import secrets as randomness
 import select
 import subprocess
 import sys
-import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
 from opsascode.errors import EngineError
 from opsascode.repo import DOCUMENT_NAME
 from opsascode.run import _child
-from opsascode.run._journal import HostCounts, JournalEvent, JournalReader
-from opsascode.run._redaction import secret_pattern
+from opsascode.run._stage import Stage, StageOrder, child_environment, prepare
 from opsascode.run._verdict import Ending, Outcome, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from opsascode.proof import Json
+    from opsascode.run._journal import HostCounts, JournalEvent, JournalReader
 
-CALLBACKS: Final = Path(__file__).parent / "ansible"
-JOURNAL_NAME: Final = "journal.jsonl"
-OUTPUT_NAME: Final = "output.log"
-MARK: Final = "OPSASCODE_STAGE"
-_PRIVATE_PREFIX: Final = ".private-"
 _TICK_MS: Final = 50
 _MARGIN_SECONDS: Final = 30.0
 _TAIL: Final = 4096
-_LONGEST_BASE: Final = 60
 _ERROR_LINE: Final = re.compile(r"^(?:\[ERROR\]: |ERROR! )(.+)$", re.MULTILINE)
 _ORIGIN_LINE: Final = re.compile(r"^Origin: (.+)$", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageOrder:
-    """All that one start of Ansible needs.
-
-    `hosts` are exactly those that must be acted on. `inventory` is a document, or the path of one. `secrets` are extra
-    variables that must appear nowhere. `directory` is where journal.jsonl and output.log stay; `project` is Ansible's
-    working directory and the base of relative paths in the playbook. `environment` is the minimal one.
-    """
-
-    playbook: bytes
-    inventory: bytes | Path
-    hosts: tuple[str, ...]
-    directory: Path
-    project: Path
-    content: Path | None = None
-    environment: Mapping[str, str] = field(repr=False)
-    secrets: Mapping[str, Json] = field(default_factory=dict, repr=False)
-    roles_path: tuple[Path, ...] = ()
-    collections_path: tuple[Path, ...] = ()
-    forks: int = 5
-    check: bool = False
-    diff: bool = False
-    verbosity: int = 0
-    timeout_seconds: float | None = None
-    grace_seconds: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +83,7 @@ class RunnerEngine:
         if not order.hosts:
             raise EngineError("a stage without hosts was ordered")
         with contextlib.ExitStack() as stack:
-            stage = _prepare(order, stack)
+            stage = prepare(order, stack)
             child = _start(order, stage)
             stack.callback(_leave_nothing, child, stage, order.grace_seconds)
             watch = _Watch(stage.reader, on_event, cancel, order.timeout_seconds)
@@ -128,122 +93,7 @@ class RunnerEngine:
             return _result(order, stage, ending, timed_out=watch.timed_out)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Stage:
-    ident: str
-    private: Path
-    volatile: Path
-    journal: Path
-    output: Path
-    descriptor: int
-    reader: JournalReader
-    pattern: str | None
-
-    @property
-    def mark(self) -> bytes:
-        return f"{MARK}={self.ident}".encode()
-
-
-def _prepare(order: StageOrder, stack: contextlib.ExitStack) -> _Stage:
-    order.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    directory = order.directory.resolve()
-    journal = directory / JOURNAL_NAME
-    try:
-        descriptor = os.open(journal, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        raise EngineError(f"{journal} exists already", advice="each stage needs a directory of its own") from None
-    stack.callback(os.close, descriptor)
-    ident = randomness.token_hex(16)
-    private = directory / f"{_PRIVATE_PREFIX}{ident}"
-    private.mkdir(mode=0o700)
-    stack.callback(_child.wipe, str(private))
-    volatile = _volatile_directory(order.environment)
-    stack.callback(_child.wipe, str(volatile))
-    _write_inputs(order, private)
-    return _Stage(
-        ident=ident,
-        private=private,
-        volatile=volatile,
-        journal=journal,
-        output=directory / OUTPUT_NAME,
-        descriptor=descriptor,
-        reader=JournalReader(descriptor),
-        pattern=secret_pattern(order.secrets),
-    )
-
-
-def _volatile_directory(environment: Mapping[str, str]) -> Path:
-    """Make a private directory, in memory where there is one, for secrets and for the control sockets of ssh.
-
-    Its path leaves room for the name of a socket: the whole may have 107 bytes.
-    """
-    for base in (environment.get("XDG_RUNTIME_DIR"), "/dev/shm", environment.get("TMPDIR"), "/tmp"):  # noqa: S108  # reason: mkdtemp makes it private
-        if base and len(os.fsencode(base)) < _LONGEST_BASE and os.access(base, os.W_OK | os.X_OK):
-            return Path(tempfile.mkdtemp(prefix="ops-", dir=base))
-    raise EngineError("no directory for ssh's control sockets can be written to", advice="/tmp must be writable")
-
-
-def _write_inputs(order: StageOrder, private: Path) -> None:
-    """Put playbook, inventory and limit where Ansible finds them.
-
-    The playbook lies in a directory whose other entries are links to those of the project, so that relative paths in it
-    mean what they mean for a playbook in the project's root.
-    """
-    tree = private / "tree"
-    if order.content is None:
-        tree.mkdir()
-        for entry in order.project.resolve().iterdir():
-            if entry.name != ".git":
-                (tree / entry.name).symlink_to(entry)
-    else:
-        tree.symlink_to(order.content)
-    _write(_playbook(private), order.playbook)
-    if isinstance(order.inventory, bytes):
-        _write(private / DOCUMENT_NAME, order.inventory)
-    _write(private / "limit", "".join(f"{host}\n" for host in order.hosts).encode())
-    _write(private / "ansible.cfg", b"")
-
-
-def _playbook(private: Path) -> Path:
-    return private / "tree" / f"{private.name}.yml"
-
-
-def _write(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-
-
-def _ansible_environment(order: StageOrder, stage: _Stage) -> dict[str, str]:
-    """Give the child's environment: what the order gives, then what makes a run the same everywhere.
-
-    Settings come from the repository's ansible.cfg or not at all, never from the machine or the home directory. Host
-    keys are always checked. The rest keeps Ansible's files inside the private directory and its output plain.
-    """
-    settings = order.project / "ansible.cfg"
-    environment = {
-        "ANSIBLE_INVENTORY_ENABLED": "ansible.builtin.yaml",
-        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "True",
-        "ANSIBLE_CONFIG": str(settings if settings.is_file() else stage.private / "ansible.cfg"),
-        **order.environment,
-        MARK: stage.ident,
-        "ANSIBLE_LOCAL_TEMP": str(stage.private / "tmp"),
-        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(stage.volatile),
-        "ANSIBLE_HOST_KEY_CHECKING": "True",
-        "ANSIBLE_RETRY_FILES_ENABLED": "False",
-        "ANSIBLE_NOCOLOR": "True",
-        "ANSIBLE_FORCE_COLOR": "False",
-        "AWX_LIB_DIRECTORY": str(CALLBACKS),
-        "OPSASCODE_JOURNAL": str(stage.journal),
-        "OPSASCODE_OUTPUT": str(stage.private / "output"),
-    }
-    for name, paths in (("ANSIBLE_ROLES_PATH", order.roles_path), ("ANSIBLE_COLLECTIONS_PATH", order.collections_path)):
-        if paths:
-            environment[name] = os.pathsep.join(map(str, paths))
-    return environment
-
-
-def _start(order: StageOrder, stage: _Stage) -> subprocess.Popen[bytes]:
+def _start(order: StageOrder, stage: Stage) -> subprocess.Popen[bytes]:
     inventory = order.inventory if isinstance(order.inventory, Path) else stage.private / DOCUMENT_NAME
     arguments = [word for word, wanted in (("--check", order.check), ("--diff", order.diff)) if wanted]
     job = {
@@ -251,7 +101,7 @@ def _start(order: StageOrder, stage: _Stage) -> subprocess.Popen[bytes]:
         "private": str(stage.private),
         "volatile": str(stage.volatile),
         "project": str(order.project.resolve()),
-        "playbook": str(_playbook(stage.private)),
+        "playbook": str(stage.playbook),
         "inventory": str(inventory.absolute()),
         "limit": f"@{stage.private / 'limit'}",
         "forks": order.forks,
@@ -269,7 +119,7 @@ def _start(order: StageOrder, stage: _Stage) -> subprocess.Popen[bytes]:
             stdout=subprocess.PIPE,
             stderr=log,
             cwd=stage.private,
-            env=_ansible_environment(order, stage),
+            env=child_environment(order, stage),
             start_new_session=True,
         )
     with contextlib.suppress(BrokenPipeError):  # a child that died already is noticed by whoever waits for it
@@ -345,7 +195,7 @@ def _tell_to_stop(child: subprocess.Popen[bytes], grace: float) -> float:
     return time.monotonic() + grace + _MARGIN_SECONDS
 
 
-def _ending(stage: _Stage, child: subprocess.Popen[bytes], stopped: str) -> Ending:
+def _ending(stage: Stage, child: subprocess.Popen[bytes], stopped: str) -> Ending:
     """How Ansible ended, by the report of the child; without one, what the child did not do is done here."""
     report = _report(child)
     down = bool(report.get("down", True))
@@ -363,7 +213,7 @@ def _ending(stage: _Stage, child: subprocess.Popen[bytes], stopped: str) -> Endi
         stopped=stopped,
         down=down,
         broken=broken,
-        refusal=_refusal(_tail(stage.output), stage.private),
+        refusal=_refusal(_tail(stage.output), stage.playbook),
     )
 
 
@@ -378,7 +228,7 @@ def _report(child: subprocess.Popen[bytes]) -> dict[str, Any]:
     return report if isinstance(report, dict) and child.returncode == 0 else {}
 
 
-def _last_words(stage: _Stage) -> str:
+def _last_words(stage: Stage) -> str:
     with contextlib.suppress(OSError):
         return (stage.private / "child.log").read_text("utf-8", "replace").strip().rpartition("\n")[
             2
@@ -386,7 +236,7 @@ def _last_words(stage: _Stage) -> str:
     return "it was killed"
 
 
-def _result(order: StageOrder, stage: _Stage, ending: Ending, *, timed_out: bool) -> StageResult:
+def _result(order: StageOrder, stage: Stage, ending: Ending, *, timed_out: bool) -> StageResult:
     os.fsync(stage.descriptor)
     journal = stage.reader.finish()
     verdict = judge(ending, journal, order.hosts)
@@ -412,17 +262,18 @@ def _tail(output: Path) -> str:
         return file.read().decode("utf-8", "replace")
 
 
-def _refusal(printed: str, private: Path) -> str:
-    """Ansible's own first error, and the place it names."""
+def _refusal(printed: str, playbook: Path) -> str:
+    """Give Ansible's own first error and the place it names, in the words of the user's own directory."""
     error = _ERROR_LINE.search(printed)
     if not error:
         return ""
     origin = _ORIGIN_LINE.search(printed, error.end())
     place = f" ({origin[1]})" if origin else ""
-    return f"{error[1].strip()}{place}".replace(f"{private / 'tree'}/", "").replace(f"{private / 'tree'}", ".")
+    said = f"{error[1].strip()}{place}".replace(str(playbook), "playbook.yml")
+    return said.replace(f"{playbook.parent}/", "").replace(str(playbook.parent), ".")
 
 
-def _leave_nothing(child: subprocess.Popen[bytes], stage: _Stage, grace: float) -> None:
+def _leave_nothing(child: subprocess.Popen[bytes], stage: Stage, grace: float) -> None:
     """Make sure that the child and all below it are gone, however we come here."""
     if child.returncode is None:
         _tell_to_stop(child, grace)

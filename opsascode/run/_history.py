@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from opsascode.errors import LedgerError, ProofError, UsageError
 from opsascode.proof import Json, open_envelope, sha256_digest
-from opsascode.run._engine import JOURNAL_NAME
+from opsascode.run._stage import JOURNAL_NAME
 from opsascode.run._perform import PLAN_FILE, RECEIPT_FILE, RESULTS_FILE
 from opsascode.run._record import RUN_END, RUN_START
 from opsascode.run._state import LATEST

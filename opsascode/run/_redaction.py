@@ -76,5 +76,5 @@ def _base64_forms(data: bytes) -> Iterator[str]:
 
 
 def _loose(form: str) -> str:
-    """Give the form as a pattern in which each white space stands for any: Ansible may wrap, a terminal adds returns."""
-    return r"\s+".join(re.escape(part) for part in re.split(r"\s+", form.strip())) if form.strip() else re.escape(form)
+    """Give the form as a pattern in which white space stands for any: Ansible may wrap, a terminal adds returns."""
+    return r"\s+".join(map(re.escape, form.split()))

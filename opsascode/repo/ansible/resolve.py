@@ -19,7 +19,9 @@ import datetime as dt
 import json
 import math
 import os
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 from ansible import constants
@@ -57,6 +59,7 @@ else:
 
 
 FORMAT = "opsascode-inventory/v1"
+WRITTEN_PLACE = re.compile(r"\bline (\d+)(?:, column (\d+))?")
 VAULT_HEADER = b"$ANSIBLE_VAULT;"
 STATIC_PLUGINS = frozenset({"host_list", "advanced_host_list", "yaml", "ini", "toml"})
 FILE_PLUGIN = "host_group_vars"
@@ -75,10 +78,7 @@ class Refusal(Exception):  # noqa: N818 - it is an answer: what the caller is to
         }  # fmt: skip
 
 
-# --- loading ---------------------------------------------------------------------------------------------------------
-
-
-class RecordingLoader(DataLoader):  # type: ignore[misc] - Ansible has no types
+class RecordingLoader(DataLoader):  # type: ignore[misc]  # Ansible has no types
     """Ansible's loader, noting which variable files were read and leaving those encrypted as a whole unopened."""
 
     def __init__(self) -> None:
@@ -90,8 +90,8 @@ class RecordingLoader(DataLoader):  # type: ignore[misc] - Ansible has no types
         if self.recorded is None:
             return super().load_from_file(file_name, *args, **options)
         if is_sealed(file_name):
-            with open(file_name, encoding="utf-8") as stream:
-                self.recorded.append({"$sealed": {"file": os.path.basename(file_name), "data": stream.read()}})
+            text = Path(file_name).read_text(encoding="utf-8")
+            self.recorded.append({"$sealed": {"file": os.path.basename(file_name), "data": text}})
             return {}
         loaded = super().load_from_file(file_name, *args, **options)
         if loaded:
@@ -105,7 +105,7 @@ def is_sealed(path: str) -> bool:
         return stream.read(len(VAULT_HEADER)) == VAULT_HEADER
 
 
-class Manager(InventoryManager):  # type: ignore[misc] - Ansible has no types
+class Manager(InventoryManager):  # type: ignore[misc]  # Ansible has no types
     """Ansible's manager, noting which plugin took which source and why the others did not."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -115,7 +115,10 @@ class Manager(InventoryManager):  # type: ignore[misc] - Ansible has no types
     def parse_source(self, source: str, cache: bool = False) -> Any:  # noqa: FBT001, FBT002 - Ansible's own signature
         """Parse one source, or say in Ansible's words why no plugin could."""
         if os.path.isdir(source):
-            return super().parse_source(source, cache=cache)
+            parsed = super().parse_source(source, cache=cache)
+            if not parsed and source in self._sources:
+                raise Refusal("source", "there is no inventory in this directory", path=source)
+            return parsed
         if os.path.isfile(source) and is_sealed(source):
             raise Refusal(
                 "document",
@@ -165,10 +168,14 @@ class Manager(InventoryManager):  # type: ignore[misc] - Ansible has no types
         name = next((name for name in [*wanted, suffix[1:]] if name in said), list(said)[-1])
         error, line = said[name]
         path, where, column = place_of(error)
+        words = " ".join(str(error).split())
+        written = None if where or line else WRITTEN_PLACE.search(words)
+        if written:
+            where, column = int(written[1]), int(written[2] or 1)
         help_text = getattr(error, "_help_text", None) or ""
         return Refusal(
             "source" if name == "script" else "document",
-            " ".join(str(error).split()),
+            words,
             path=path or source,
             line=where or line,
             column=column,
@@ -197,9 +204,6 @@ def place_of(error: BaseException | None) -> tuple[str, int, int]:
             found = mark.ansible_pos
         error = error.__cause__ or error.__context__
     return found
-
-
-# --- the document ----------------------------------------------------------------------------------------------------
 
 
 def encode(value: Any) -> Any:  # noqa: C901, PLR0911 - one flat table of types reads best
@@ -343,9 +347,6 @@ def _runs_at_task(plugin: Any) -> bool:
     return stage in {"all", "task"} if stage else constants.RUN_VARS_PLUGINS != "start"
 
 
-# --- the report ------------------------------------------------------------------------------------------------------
-
-
 def select(manager: Manager, document: dict[str, Any], pattern: str, limit: str | None) -> dict[str, Any]:
     """Select the hosts of a pattern within a limit, in Ansible's order, with their groups and variable names."""
     manager.subset(limit)
@@ -426,11 +427,9 @@ def answer(request: dict[str, Any], document_path: str) -> dict[str, Any]:
     manager = Manager(loader, sources=request["sources"])
     if request["resolve"]:
         document = Writer(manager, loader, request["root"]).document()
-        with open(document_path, "w", encoding="ascii") as stream:
-            json.dump(document, stream, separators=(",", ":"), allow_nan=False)
+        Path(document_path).write_text(json.dumps(document, separators=(",", ":"), allow_nan=False), encoding="ascii")
     else:
-        with open(document_path, encoding="ascii") as stream:
-            document = json.load(stream)
+        document = json.loads(Path(document_path).read_bytes())
     report = select(manager, document, request["pattern"], request["limit"])
     static = all(name in STATIC_PLUGINS for name in manager.taken)
     return {**report, "static": static, "warnings": list(dict.fromkeys(warnings))}
@@ -438,8 +437,7 @@ def answer(request: dict[str, Any], document_path: str) -> dict[str, Any]:
 
 def main(request_path: str, report_path: str, document_path: str) -> None:
     """Answer the request; whatever goes wrong is part of the report."""
-    with open(request_path, encoding="utf-8") as stream:
-        request = json.load(stream)
+    request = json.loads(Path(request_path).read_bytes())
     try:
         report = answer(request, document_path)
     except Refusal as refusal:
@@ -447,8 +445,7 @@ def main(request_path: str, report_path: str, document_path: str) -> None:
     except AnsibleError as error:
         path, line, column = place_of(error)
         report = {"error": Refusal("other", " ".join(str(error).split()), path=path, line=line, column=column).report}
-    with open(report_path, "w", encoding="ascii") as stream:
-        json.dump(report, stream)
+    Path(report_path).write_text(json.dumps(report), encoding="ascii")
 
 
 if __name__ == "__main__":

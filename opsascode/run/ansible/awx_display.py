@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import hashlib
 import json
 import os
@@ -83,9 +82,6 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # reason: ansible pub
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """A play, or the next batch of a play with `serial`, begins."""
         self._play = play
-        # Workers are forks: what is frozen here is neither walked nor copied by their garbage collectors.
-        gc.collect()
-        gc.freeze()
         hosts = play.get_variable_manager()._inventory.get_hosts(play.hosts, order=play.order)
         self._write("play", {"name": self._name(play.get_name()), "hosts": len(hosts)})
 

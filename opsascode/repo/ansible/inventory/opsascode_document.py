@@ -121,7 +121,7 @@ class FileVariables:
         self.decoder = decoder
 
 
-class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc] - Ansible has no types
+class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]  # Ansible has no types
     """Reads a resolved inventory document."""
 
     NAME = "opsascode_document"

@@ -27,7 +27,7 @@ description: [Variables of files, from an inventory document resolved by opsasco
 """
 
 
-class VarsModule(BaseVarsPlugin):  # type: ignore[misc] - Ansible has no types
+class VarsModule(BaseVarsPlugin):  # type: ignore[misc]  # Ansible has no types
     """Variables of group_vars and host_vars files, taken from the resolved document."""
 
     is_stateless = True

@@ -1,0 +1,204 @@
+"""What does one start of Ansible need, and where does it lie while it runs?
+
+A stage has a fresh private directory beside its journal (playbook, inventory, limit, what ansible-runner writes), and
+one in memory for secret variables and ssh's control sockets. Both are gone when the stage is over; `clear_remains` does
+the same for a stage whose processes were all killed.
+
+Not here: running (`_engine`, `_child`); which variables of the caller pass (`_environment`).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets as randomness
+import tempfile
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from opsascode.errors import EngineError
+from opsascode.repo import DOCUMENT_NAME
+from opsascode.run import _child
+from opsascode.run._journal import JournalReader
+from opsascode.run._redaction import secret_pattern
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Mapping
+
+    from opsascode.proof import Json
+
+CALLBACKS: Final = Path(__file__).parent / "ansible"
+JOURNAL_NAME: Final = "journal.jsonl"
+OUTPUT_NAME: Final = "output.log"
+MARK: Final = "OPSASCODE_STAGE"
+_PRIVATE_PREFIX: Final = ".private-"
+_LONGEST_BASE: Final = 60
+_INSTALLED_COLLECTIONS: Final = ("~/.ansible/collections", "/usr/share/ansible/collections")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageOrder:
+    """All that one start of Ansible needs.
+
+    `hosts` are exactly those that must be acted on. `inventory` is a document, or the path of one. `secrets` are extra
+    variables that must appear nowhere. `directory` is where journal.jsonl and output.log stay. `project` is Ansible's
+    working directory, where its ansible.cfg is; `content` is where the playbook is put while it runs, for relative
+    paths in it begin there (default: a directory with nothing else). `environment` is the minimal one.
+    """
+
+    playbook: bytes
+    inventory: bytes | Path
+    hosts: tuple[str, ...]
+    directory: Path
+    project: Path
+    environment: Mapping[str, str] = field(repr=False)
+    content: Path | None = None
+    secrets: Mapping[str, Json] = field(default_factory=dict, repr=False)
+    roles_path: tuple[Path, ...] = ()
+    collections_path: tuple[Path, ...] = ()
+    forks: int = 5
+    check: bool = False
+    diff: bool = False
+    verbosity: int = 0
+    timeout_seconds: float | None = None
+    grace_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """The places of one stage, and the identity its processes are known by."""
+
+    ident: str
+    private: Path
+    volatile: Path
+    playbook: Path
+    journal: Path
+    output: Path
+    descriptor: int
+    reader: JournalReader
+    pattern: str | None
+
+    @property
+    def mark(self) -> bytes:
+        """What every process of the stage has in its environment, unless it cleared that."""
+        return f"{MARK}={self.ident}".encode()
+
+
+def prepare(order: StageOrder, stack: contextlib.ExitStack) -> Stage:
+    """Make the places of a stage; `stack` removes them again. Raises EngineError when the journal exists already."""
+    order.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory = order.directory.resolve()
+    journal = directory / JOURNAL_NAME
+    try:
+        descriptor = os.open(journal, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise EngineError(f"{journal} exists already", advice="each stage needs a directory of its own") from None
+    stack.callback(os.close, descriptor)
+    ident = randomness.token_hex(16)
+    private = directory / f"{_PRIVATE_PREFIX}{ident}"
+    private.mkdir(mode=0o700)
+    stack.callback(_child.wipe, str(private))
+    volatile = _volatile_directory(order.environment)
+    stack.callback(_child.wipe, str(volatile))
+    playbook = (order.content or private) / f".opsascode-{ident}.yml"
+    stack.callback(playbook.unlink, missing_ok=True)
+    stage = Stage(
+        ident=ident,
+        private=private,
+        volatile=volatile,
+        playbook=playbook,
+        journal=journal,
+        output=directory / OUTPUT_NAME,
+        descriptor=descriptor,
+        reader=JournalReader(descriptor),
+        pattern=secret_pattern(order.secrets),
+    )
+    _write_inputs(order, stage)
+    return stage
+
+
+def _volatile_directory(environment: Mapping[str, str]) -> Path:
+    """Make a private directory, in memory where there is one, for secrets and for the control sockets of ssh.
+
+    Its path leaves room for the name of a socket: the whole may have 107 bytes.
+    """
+    for base in (environment.get("XDG_RUNTIME_DIR"), "/dev/shm", environment.get("TMPDIR"), "/tmp"):  # noqa: S108 - mkdtemp makes it private
+        if base and len(os.fsencode(base)) < _LONGEST_BASE and os.access(base, os.W_OK | os.X_OK):
+            return Path(tempfile.mkdtemp(prefix="ops-", dir=base))
+    raise EngineError(
+        "no directory for ssh's control sockets can be written to", advice="TMPDIR may name one, of at most 60 bytes"
+    )
+
+
+def _write_inputs(order: StageOrder, stage: Stage) -> None:
+    """Put playbook, inventory and limit where Ansible finds them."""
+    private = stage.private
+    _write(stage.playbook, order.playbook)
+    if isinstance(order.inventory, bytes):
+        _write(private / DOCUMENT_NAME, order.inventory)
+    _write(private / "limit", "".join(f"{host}\n" for host in order.hosts).encode())
+    _write(private / "ansible.cfg", b"")
+    _write(private / "volatile", os.fsencode(stage.volatile))
+
+
+def _write(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+
+
+def child_environment(order: StageOrder, stage: Stage) -> dict[str, str]:
+    """Give the child's environment: what the order gives, then what makes a run the same everywhere.
+
+    Settings come from the repository's ansible.cfg or not at all; neither these nor plugins come from the home directory
+    or the machine, installed collections do. Host keys are always checked. The rest keeps Ansible's files inside the
+    directories of the stage and its output plain.
+    """
+    settings = order.project / "ansible.cfg"
+    environment = {
+        "ANSIBLE_INVENTORY_ENABLED": "ansible.builtin.yaml",
+        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "True",
+        "ANSIBLE_CONFIG": str(settings if settings.is_file() else stage.private / "ansible.cfg"),
+        **order.environment,
+        MARK: stage.ident,
+        "ANSIBLE_HOME": str(stage.private / "home"),
+        "ANSIBLE_PERSISTENT_CONTROL_PATH_DIR": str(stage.volatile / "pc"),
+        "ANSIBLE_LOCAL_TEMP": str(stage.private / "tmp"),
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(stage.volatile),
+        "ANSIBLE_HOST_KEY_CHECKING": "True",
+        "ANSIBLE_RETRY_FILES_ENABLED": "False",
+        "ANSIBLE_NOCOLOR": "True",
+        "ANSIBLE_FORCE_COLOR": "False",
+        "AWX_LIB_DIRECTORY": str(CALLBACKS),
+        "OPSASCODE_JOURNAL": str(stage.journal),
+        "OPSASCODE_OUTPUT": str(stage.private / "output"),
+    }
+    if order.roles_path:
+        environment["ANSIBLE_ROLES_PATH"] = os.pathsep.join(map(str, order.roles_path))
+    environment["ANSIBLE_COLLECTIONS_PATH"] = os.pathsep.join(map(str, (*order.collections_path, *_INSTALLED_COLLECTIONS)))
+    return environment
+
+
+def clear_remains(directory: Path) -> bool:
+    """End and remove what is left of a stage of which nobody could take care; False when a process resists.
+
+    What Ansible printed is removed too: without the secrets it cannot be told which parts of it may be kept.
+    """
+    down = True
+    for private in directory.glob(f"{_PRIVATE_PREFIX}*"):
+        mark = f"{MARK}={private.name.removeprefix(_PRIVATE_PREFIX)}".encode()
+        if _child.sweep(partial(_child.marked, mark)):
+            _child.wipe(_volatile_of(private), str(private))
+        else:
+            down = False
+    return down
+
+
+def _volatile_of(private: Path) -> str:
+    """Read where the stage's directory in memory is; an empty text, which names no directory, if that is unknown."""
+    try:
+        return os.fsdecode((private / "volatile").read_bytes())
+    except FileNotFoundError:
+        return ""
