@@ -131,6 +131,15 @@ def verify_ledger(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stray:
+    """A checkpoint line that does not fit the `counted` entries before it; at `since` entries the last one did."""
+
+    since: int
+    counted: int
+    line: bytes
+
+
 class _Scan:
     """One pass over all lines."""
 
@@ -150,7 +159,8 @@ class _Scan:
         self._bad: set[int] = set()
         self._last_line = b""
         self._behind = 0
-        self._strays: list[tuple[int, bytes]] = []
+        self._fitting = 0
+        self._strays: list[_Stray] = []
         # What a right checkpoint starts with: compared as bytes, for parsing each costs a third more.
         self._prefix = CHECKPOINT_PREFIX + json.dumps(origin + "\n", ensure_ascii=False)[1:-1].encode()
 
@@ -163,7 +173,6 @@ class _Scan:
                 self._fault(size, code, f"{segment.path.name} should start with this entry")
             for line in read_lines(segment):
                 if not line.endswith(b"\n"):
-                    self._behind += 1
                     self._fault(self._range.size, Code.LEDGER_TORN, f"an append of {len(line)} bytes was interrupted")
                 elif line.startswith(CHECKPOINT_PREFIX):
                     self._see_checkpoint(line)
@@ -185,7 +194,8 @@ class _Scan:
             self._fault(index, error.code, error.message)
             return
         fault = self.runs.see(index, statement)
-        if fault:
+        # Behind an entry that cannot be read, a missing start is no news.
+        if fault and not (self._bad and fault.code is Code.RUN_UNSTARTED):
             self.faults.append(fault)
         named = statement.predicate.get("ledger", self.origin)
         if named != self.origin:
@@ -195,8 +205,10 @@ class _Scan:
         self._last_line, self._behind = line, 0
         root = binascii.b2a_base64(self._range.root(), newline=False)
         if not line.startswith(b"%b%d\\n%b\\n\\n\xe2\x80\x94 " % (self._prefix, self._range.size, root)):
-            self._strays.append((self._range.size, line))
-        elif self._every:
+            self._strays.append(_Stray(since=self._fitting, counted=self._range.size, line=line))
+            return
+        self._fitting = self._range.size
+        if self._every:
             try:
                 open_checkpoint(read_checkpoint_line(line), self._keys, origin=self.origin)
             except CodedProofError as error:
@@ -220,17 +232,19 @@ class _Scan:
         counted = self._range.size
         if self._behind and signed.size <= counted:
             self._fault(signed.size, Code.LEDGER_TORN, "what stands here is covered by no checkpoint")
-        if self._strays and self._strays[-1][1] == self._last_line:
+        if self._strays and self._strays[-1].line == self._last_line:
             self._blame_entries(signed, nodes)
         else:
             self._blame_checkpoints(self._strays)
         return signed
 
-    def _blame_checkpoints(self, strays: Sequence[tuple[int, bytes]]) -> None:
+    def _blame_checkpoints(self, strays: Sequence[_Stray]) -> None:
         """Fault checkpoints that do not fit entries which the last checkpoint covers."""
-        for size, _ in strays:
+        for stray in strays:
             self._fault(
-                size - 1, Code.CHECKPOINT, "the checkpoint behind this entry does not fit the entries before it"
+                stray.counted - 1,
+                Code.CHECKPOINT,
+                "the checkpoint behind this entry does not fit the entries before it",
             )
 
     def _blame_entries(self, signed: Checkpoint, nodes: Path) -> None:
@@ -238,29 +252,28 @@ class _Scan:
         leaves = bytes(self._leaves[: len(self._leaves) - behind])
         faults = name_deviations(leaves, signed, nodes)
         if faults is None:
-            faults = self._first_deviation(signed)
+            faults = self._first_deviation()
         self.faults += [fault for fault in faults if fault.index not in self._bad]
 
     def _unsigned(self) -> int:
         return self._behind if self._behind and self._range.size > self.signed.size else 0
 
-    def _first_deviation(self, signed: Checkpoint) -> tuple[Fault, ...]:
-        """With no list of the right hashes left: the first checkpoint that is rightly signed and does not fit."""
-        for counted, line in self._strays:
+    def _first_deviation(self) -> tuple[Fault, ...]:
+        """With no list of the right hashes left: where the first rightly signed checkpoint that does not fit begins."""
+        for stray in self._strays:
             try:
-                one = open_checkpoint(read_checkpoint_line(line), self._keys, origin=self.origin)
+                one = open_checkpoint(read_checkpoint_line(stray.line), self._keys, origin=self.origin)
             except CodedProofError:
                 continue
-            if one.size > counted:
-                what, code = f"{one.size - counted} entries before here were removed", Code.ENTRY_REMOVED
-            elif one.size < counted:
-                what, code = f"{counted - one.size} entries before here were added", Code.ENTRY_ADDED
+            missing = one.size - stray.counted
+            if missing > 0:
+                code, what = Code.ENTRY_REMOVED, f"from here on, {missing} signed entries are gone"
+            elif missing < 0:
+                code, what = Code.ENTRY_ADDED, f"from here on, {-missing} entries were never signed"
             else:
-                what, code = "the entry here is not the one that was signed", Code.ENTRY_CHANGED
-            return (Fault(index=min(counted, one.size) - (one.size == counted), code=code, message=what),)
-        return (
-            Fault(index=None, code=Code.ENTRY_CHANGED, message=f"the entries do not lead to the root at {signed.size}"),
-        )
+                code, what = Code.ENTRY_CHANGED, f"the entries {stray.since} to {one.size - 1} are not those signed"
+            return (Fault(index=stray.since, code=code, message=what),)
+        return ()
 
     def compare_mark(self, signed: Checkpoint | None, *, expected: bool) -> None:
         """Hold the ledger against what this machine saw of it."""

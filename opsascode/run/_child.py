@@ -9,8 +9,8 @@ The report leaves as one line of JSON on standard output, which nothing below us
 - We are the reaper of our descendants, so whatever a task detaches from stays findable below us.
 - To stop is: SIGTERM to Ansible, which passes it on; SIGTERM to what remains; after the grace SIGKILL to every
   descendant until none lives. ansible-runner's own way to cancel leaves workers behind and is never used.
-- After a normal end nothing is killed, for a task may have started a service on this machine on purpose; only the ssh
-  masters of this stage are told to leave.
+- When Ansible exits by itself nothing is killed, for a task may have started a service on this machine on purpose; only
+  the ssh masters of this stage are told to leave.
 - The private directory is gone when we are.
 
 Not here: the environment (`_environment`), the settings of Ansible (`_engine`), the verdict (`_journal`).
@@ -57,7 +57,7 @@ def main() -> None:
             report["rc"] = _run_ansible(job, arguments, stop)
     except BaseException as error:  # noqa: BLE001  # reason: whatever happens is reported, then the clean-up still runs
         report["error"] = f"{type(error).__name__}: {error}"
-    stop.finish()
+    stop.finish(normal=report["rc"] is not None)
     report |= {"stopped": stop.asked, "down": stop.down}
     dismiss_ssh_masters(job["volatile"], descendants({os.getpid()}))
     keep_output(Path(job["private"]), Path(job["output"]), job["pattern"])
@@ -120,11 +120,16 @@ class Stop:
         """Tell ansible-runner that nothing is canceled: it must not kill, we do."""
         return False
 
-    def finish(self) -> None:
-        """Say that Ansible is no longer being run; returns when a stop under way is complete."""
+    def finish(self, *, normal: bool) -> None:
+        """Say that Ansible is no longer being run; returns when a stop under way is complete.
+
+        When Ansible did not exit by itself (`normal`), for somebody killed it, what it has left behind is ended.
+        """
         self._finished.set()
         os.write(self._wake_write, b"f")
         self._thread.join()
+        if not normal and not self.asked:
+            self._end_all()
 
     def _signalled(self, _number: int, _frame: object) -> None:
         os.write(self._wake_write, b"s")

@@ -176,7 +176,7 @@ class _Run:
             if on_failure is OnFailure.UNDO and result.outcome in {Outcome.FAILED, Outcome.CANCELED}:
                 return self._undo(stage.wave, stage.hosts, content, worst, why)
             return worst, why
-        return worst, why
+        return worst, why or self._results.summary()
 
     def _undo(
         self, wave: int, hosts: tuple[str, ...], content: Path, outcome: Outcome, why: str

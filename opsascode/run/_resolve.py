@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from opsascode.errors import ResolveError, UsageError
+from opsascode.errors import DocumentError, ResolveError, UsageError
 from opsascode.policy import BlastRadius, Subject, Trigger
 from opsascode.proof import sha256_digest
-from opsascode.repo import CheckedValue, RoleStep, git_state, resolve_inventory
+from opsascode.repo import CheckedValue, PrometheusCheck, RoleStep, git_state, resolve_inventory
 from opsascode.run._compiler import compile_wave, parameter_variables, render
 from opsascode.run._compose import SECRET_PREFIX, FlatStep, flatten
 from opsascode.run._content import pin_content
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from opsascode.proof import Json
-    from opsascode.repo import GitState, Inventory, Parameter, Repository, Runbook, Value, Wave
+    from opsascode.repo import GitState, Inventory, Parameter, Repository, Runbook, Settings, Value, Wave
     from opsascode.run._compose import Binding
 
 ANSIBLE_SETTINGS: Final = "ansible.cfg"
@@ -104,6 +104,7 @@ def resolve(
         return composed.setdefault(name, repository.runbook(name))
 
     flats = flatten(runbook, lookup)
+    _check_prometheus(flats, settings)
     stages, whole, facts = _compile(runbook, flats, waves, values, prometheus=settings.prometheus_url or "")
     pins = _pins(repository, (runbook, *composed.values()))
     plan = _plan(request, git_state(repository.root), inventory, pins, flats, values, waves, stages)
@@ -222,6 +223,16 @@ def _check_hosts(runbook: Runbook, request: Request, inventory: Inventory) -> No
                 f"host {host} has no variable {', '.join(missing)}, which this runbook needs",
                 position=targets.position,
                 advice="set it in the inventory (host_vars or group_vars)",
+            )
+
+
+def _check_prometheus(flats: Sequence[FlatStep | Binding], settings: Settings) -> None:
+    for flat in flats:
+        if isinstance(flat, FlatStep) and isinstance(flat.step.action, PrometheusCheck) and not settings.prometheus_url:
+            raise DocumentError(
+                f"step {flat.id} asks Prometheus, and opsascode.yml does not say where it is",
+                position=flat.step.position,
+                advice="set spec.prometheus.url in opsascode.yml",
             )
 
 

@@ -129,6 +129,14 @@ class Results:
             if result.status in BAD or (result.status is HostStatus.IGNORED and result.step.startswith(UNDO_PREFIX))
         )
 
+    def summary(self) -> str:
+        """Say how many hosts took part and how many were changed."""
+        changed = sum(
+            any(result.status is HostStatus.CHANGED for result in steps.values()) for steps in self._hosts.values()
+        )
+        hosts = len(self._hosts)
+        return f"{hosts} host{'' if hosts == 1 else 's'}, {changed} changed"
+
     def counts(self) -> dict[str, Json]:
         """Count hosts and step results by status."""
         statuses = Counter(result.status for steps in self._hosts.values() for result in steps.values())

@@ -177,7 +177,9 @@ def child_environment(order: StageOrder, stage: Stage) -> dict[str, str]:
     }
     if order.roles_path:
         environment["ANSIBLE_ROLES_PATH"] = os.pathsep.join(map(str, order.roles_path))
-    environment["ANSIBLE_COLLECTIONS_PATH"] = os.pathsep.join(map(str, (*order.collections_path, *_INSTALLED_COLLECTIONS)))
+    environment["ANSIBLE_COLLECTIONS_PATH"] = os.pathsep.join(
+        map(str, (*order.collections_path, *_INSTALLED_COLLECTIONS))
+    )
     return environment
 
 

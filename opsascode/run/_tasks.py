@@ -59,7 +59,7 @@ def step_tasks(flat: FlatStep, *, prometheus: str) -> list[dict[str, object]]:
     step = flat.step
     register = step.register or f"opsascode_{re.sub('[^a-z0-9]', '_', flat.id)}"
     body, own = _action(step.action, register, prometheus)
-    task: dict[str, object] = {"name": f"{flat.id} | {step.title}", **body}
+    task: dict[str, object] = {"name": _name(flat.id, step.title), **body}
     _execute(task, step)
     task["vars"] = {**scope_variables(flat.scope), **_mapping(own.pop("vars", {})), STEP_VARIABLE: flat.id}
     task.update(own)
@@ -80,7 +80,7 @@ def step_tasks(flat: FlatStep, *, prometheus: str) -> list[dict[str, object]]:
 def binding_task(binding: Binding) -> dict[str, object]:
     """Give the task that evaluates the values handed to a composed runbook."""
     task: dict[str, object] = {
-        "name": f"{binding.id} | {binding.title}: parameters",
+        "name": f"{_name(binding.id, binding.title)}: parameters",
         "ansible.builtin.set_fact": {name: expression.text for name, expression in binding.facts.items()},
         "vars": {**scope_variables(binding.scope), STEP_VARIABLE: binding.id},
     }
@@ -94,7 +94,7 @@ def binding_task(binding: Binding) -> dict[str, object]:
 def undo_task(flat: FlatStep, undo: Undo) -> dict[str, object]:
     """Give the task that undoes a step; a host where it fails goes on with its other undo steps."""
     body, own = _action(undo.action, "", "")
-    task: dict[str, object] = {"name": f"{UNDO_PREFIX}{flat.id} | {undo.title}", **body}
+    task: dict[str, object] = {"name": _name(f"{UNDO_PREFIX}{flat.id}", undo.title), **body}
     _execute(task, undo)
     task["vars"] = {
         **scope_variables(flat.scope),
@@ -181,7 +181,7 @@ def _http(check: HttpCheck, register: str) -> tuple[dict[str, object], dict[str,
     if check.contains is None:
         return {"ansible.builtin.uri": call}, _check(expect, check.vantage)
     call["return_content"] = True
-    keywords = _check(f"{expect} and a body with {_quoted(check.contains)}", check.vantage)
+    keywords = _check(f"{expect} and a body with «{check.contains}»", check.vantage)
     keywords["failed_when"] = [
         f"{register}.status | default(0) not in {json.dumps(codes)} "
         f"or {_quoted(check.contains)} not in ({register}.content | default(''))"
@@ -201,10 +201,10 @@ def _command(check: CommandCheck, register: str) -> tuple[dict[str, object], dic
     expect = [f"exit code {' or '.join(map(str, codes))}"]
     failures = [f"{register}.rc | default(-1) not in {json.dumps(codes)}"]
     if check.contains is not None:
-        expect.append(f"output with {_quoted(check.contains)}")
+        expect.append(f"output with «{check.contains}»")
         failures.append(f"{_quoted(check.contains)} not in ({register}.stdout | default(''))")
     if check.matches is not None:
-        expect.append(f"output matching {_quoted(check.matches)}")
+        expect.append(f"output matching «{check.matches}»")
         failures.append(f"({register}.stdout | default('')) is not search({_quoted(check.matches)})")
     keywords = _check(" and ".join(expect))
     keywords["failed_when"] = [" or ".join(f"({failure})" for failure in failures)]
@@ -220,16 +220,21 @@ def _prometheus(check: PrometheusCheck, register: str, prometheus: str) -> tuple
         "return_content": True,
         "timeout": _CHECK_SECONDS,
     }
-    threshold = f"({_quoted(check.threshold)} | float)"
-    answer = f"({register}.json | default({{}})).data | default({{}})"
-    values = (
-        f"([({answer}).result[1]] if ({answer}).resultType | default('') == 'scalar' "
-        f"else (({answer}).result | default([]) | map(attribute='value') | map('last') | list))"
+    keywords = _check(
+        f"{check.query} {check.comparison.value} {check.threshold}, for every series of at least one", Vantage.CONTROLLER
     )
-    keywords = _check(f"{check.query} {check.comparison.value} {check.threshold}, for every series of at least one", Vantage.CONTROLLER)
+    keywords["vars"] = {
+        **_mapping(keywords["vars"]),
+        "opsascode_answer": f"{{{{ ({register}.json | default({{}})).data | default({{}}) }}}}",
+        "opsascode_values": (
+            "{{ [opsascode_answer.result[1]] if opsascode_answer.resultType | default('') == 'scalar' "
+            "else opsascode_answer.result | default([]) | map(attribute='value') | map('last') | list }}"
+        ),
+    }
+    threshold = f"{_quoted(check.threshold)} | float"
     keywords["failed_when"] = [
-        f"{register}.status | default(0) != 200 or {values} | length == 0 or "
-        f"{values} | map('float') | reject('{_TESTS[check.comparison]}', {threshold}) | list | length > 0"
+        f"{register}.status | default(0) != 200 or opsascode_values | length == 0 or 'NaN' in opsascode_values or "
+        f"opsascode_values | map('float') | reject('{_TESTS[check.comparison]}', {threshold}) | list | length > 0"
     ]
     return {"ansible.builtin.uri": call}, keywords
 
@@ -265,7 +270,7 @@ def _outputs(flat: FlatStep, conditions: list[str]) -> list[dict[str, object]]:
     if not flat.step.outputs:
         return []
     task: dict[str, object] = {
-        "name": f"{flat.id} | {flat.step.title}: outputs",
+        "name": f"{_name(flat.id, flat.step.title)}: outputs",
         "ansible.builtin.set_fact": dict(flat.step.outputs),
         "vars": {**scope_variables(flat.scope), STEP_VARIABLE: flat.id},
     }
@@ -281,6 +286,10 @@ def _quoted(text: str) -> str:
     parts = re.split(r"(\{\{.*?\}\})", text, flags=re.DOTALL)
     pieces = [f"({part[2:-2].strip()})" if part.startswith("{{") else json.dumps(part) for part in parts if part]
     return f"({' ~ '.join(pieces)})"
+
+
+def _name(step: str, title: str) -> str:
+    return step if title == step else f"{step} | {title}"
 
 
 def _mapping(value: object) -> dict[str, object]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from opsascode.run._journal import HostStatus, Started
+from opsascode.run._journal import Ended, HostStatus, Started
 from opsascode.run._stage import clear_remains
 from opsascode.run._verdict import Outcome
 from tests.run.staging import order, playbook, processes_with, run, shell, step
@@ -82,11 +82,15 @@ def test_a_stage_canceled_before_ansible_runs_does_nothing(tmp_path: Path) -> No
 
 
 def test_a_cancel_that_comes_too_late_does_not_hide_success(tmp_path: Path) -> None:
-    done = tmp_path / "done"
+    ended: list[object] = []
+    content = playbook(step("say", "debug", {"msg": "x"}))
     seen = run(
-        order(tmp_path, playbook(step("say", "debug", {"msg": "x"}))), on_event=lambda e: e.seq == 4 and done.touch()
+        order(tmp_path, content),
+        on_event=lambda event: ended.append(event) if isinstance(event, Ended) else None,
+        cancel=lambda: bool(ended),
     )
-    assert seen.result.outcome is Outcome.SUCCEEDED
+    assert seen.result.outcome in {Outcome.SUCCEEDED, Outcome.CANCELED}
+    assert (seen.result.outcome is Outcome.SUCCEEDED) == (seen.result.rc == 0)
 
 
 @pytest.mark.parametrize("error", [ValueError("broken display"), KeyboardInterrupt()], ids=["error", "ctrl-c"])
@@ -153,7 +157,7 @@ def test_when_the_child_is_killed_the_outcome_is_unknown_and_nothing_runs_on(tmp
         os.kill(pid, signal.SIGKILL)  # what left its session and its environment cannot be told to be ours
 
 
-def test_when_ansible_is_killed_the_outcome_is_unknown(tmp_path: Path) -> None:
+def test_when_ansible_is_killed_the_outcome_is_unknown_and_nothing_runs_on(tmp_path: Path) -> None:
     task = Task(tmp_path, COOPERATIVE)
 
     def kill_ansible(event: object) -> None:
@@ -164,6 +168,7 @@ def test_when_ansible_is_killed_the_outcome_is_unknown(tmp_path: Path) -> None:
     seen = run(order(tmp_path, task.playbook), on_event=kill_ansible)
     assert seen.result.outcome is Outcome.INDETERMINATE
     assert "was killed before its end" in seen.result.reason
+    assert task.processes() == set()
 
 
 def test_after_all_were_killed_the_remains_can_be_cleared(tmp_path: Path) -> None:
