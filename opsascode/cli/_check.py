@@ -26,9 +26,9 @@ def command(face: Face, paths: Sequence[Path], form: str | None) -> int:
 
     Every problem is told in one pass, as file:line:column with how to mend it. Exit code 3: there are errors.
     """
-    from opsascode.repo import check_repository  # noqa: PLC0415 - keeps --help quick
+    from opsascode.repo import check_repository, open_repository  # noqa: PLC0415 - keeps --help quick
 
-    repository = face.repository
+    repository = open_repository(face.directory, tolerant=True)
     report = check_repository(repository, paths or None, cache=cache_directory() / "check")
     text = format_report(report, form or face.output.value, base=_base(repository.root))
     if text:

@@ -62,7 +62,8 @@ def parse_strict(data: bytes, *, max_bytes: int = 65536) -> Json:
     if data.startswith(_BOM):
         raise CodedProofError(Code.PARSE, "the JSON starts with a byte order mark")
     try:
-        value: Json = _DECODER.decode(data.decode())
+        text = data.decode()
+        value = _scan(text)
     except UnicodeDecodeError as error:
         raise CodedProofError(Code.PARSE, f"not UTF-8 at byte {error.start}") from None
     except RecursionError:
@@ -74,6 +75,18 @@ def parse_strict(data: bytes, *, max_bytes: int = 65536) -> Json:
         _check_depth(value, MAX_DEPTH)
     if _ESCAPED_SURROGATE.search(data):
         _check_surrogates(value)
+    return value
+
+
+def _scan(text: str) -> Json:
+    """Read JSON; what we wrote has no white space around it and needs no search for it, a third of the time."""
+    value: Json
+    try:
+        value, end = _DECODER.raw_decode(text)
+    except json.JSONDecodeError:
+        end = -1
+    if end != len(text):
+        value = _DECODER.decode(text)
     return value
 
 

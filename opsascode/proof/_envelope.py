@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
@@ -176,8 +177,17 @@ def _read_sealed(envelope: bytes) -> _Parts | None:
     found = _SEALED.fullmatch(envelope)
     if found is None:
         return None
-    payload, hint, signature = found.groups()
-    return _base64(payload.decode()), PAYLOAD_TYPE, [(hint.decode(), _base64(signature.decode()))]
+    written, hint, written_signature = found.groups()
+    try:
+        payload, signature = binascii.a2b_base64(written), binascii.a2b_base64(written_signature)
+    except binascii.Error:
+        return None
+    if (binascii.b2a_base64(payload, newline=False), binascii.b2a_base64(signature, newline=False)) != (
+        written,
+        written_signature,
+    ):
+        return None  # not the one form of these bytes: the long way says what is wrong
+    return payload, PAYLOAD_TYPE, [(hint.decode(), signature)]
 
 
 def _read_envelope(envelope: bytes) -> _Parts:
@@ -245,8 +255,13 @@ def read_statement(payload: bytes) -> Statement:
     return statement
 
 
+@functools.lru_cache(maxsize=64)
+def _is_known_form(predicate_type: str) -> bool:
+    return _PREDICATE.fullmatch(predicate_type) is not None
+
+
 def _check_statement(statement: Statement) -> None:
-    if not _PREDICATE.fullmatch(statement.predicate_type):
+    if not _is_known_form(statement.predicate_type):
         raise CodedProofError(Code.TYPE, f"{statement.predicate_type[:80]!r} is no predicate type of opsascode")
     if not _DIGEST.fullmatch(statement.subject_digest):
         raise CodedProofError(

@@ -24,7 +24,7 @@ from opsascode.repo._analysis import analyse, analysis_key
 from opsascode.repo._crosscheck import cross_check
 from opsascode.repo._facts import FileFacts
 from opsascode.repo._problem import Problem, errors_among, in_order, quoted
-from opsascode.repo._walk import find_documents, find_under, read_document
+from opsascode.repo._walk import Found, find_documents, find_under, read_document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,13 +66,15 @@ def check_repository(
     found = find_documents(root)
     problems = list(found.problems)
     wanted: set[str] | None = None
+    elsewhere: set[Problem] = set()  # what is wrong on the way to named files
     if paths:
         wanted = set()
         for path in paths:
             more = _named(root, path)
             wanted |= more.paths
             found.paths |= more.paths
-            problems += more.problems
+            elsewhere |= set(more.problems)
+    problems += elsewhere
     contents: list[tuple[str, bytes]] = []
     for relative in sorted(found.paths):
         data = read_document(root, relative)
@@ -85,7 +87,7 @@ def check_repository(
     problems += [problem for _, facts in files for problem in facts.problems]
     problems += cross_check(located, root, repository.settings)
     if wanted is not None:
-        problems = [problem for problem in problems if _is_wanted(problem.position.path, wanted)]
+        problems = [problem for problem in problems if problem.position.path in wanted or problem in elsewhere]
     return CheckReport(
         files=len(files) if wanted is None else len(wanted),
         documents=sum(wanted is None or path in wanted for path, _ in located),
@@ -94,14 +96,8 @@ def check_repository(
     )
 
 
-def _is_wanted(path: str, wanted: set[str]) -> bool:
-    return path in wanted
-
-
-def _named(root: Path, path: Path) -> Any:  # noqa: ANN401 - Found, whose room is not named in annotations at run time
+def _named(root: Path, path: Path) -> Found:
     """Find the documents behind a path that a person typed, relative to where they are."""
-    from opsascode.repo._walk import Found  # noqa: PLC0415 - local to this function
-
     absolute = Path(os.path.abspath(path))  # noqa: PTH100 - links are judged by the walk, not resolved before it
     try:
         relative = Path(os.path.realpath(absolute.parent), absolute.name).relative_to(os.path.realpath(root)).as_posix()

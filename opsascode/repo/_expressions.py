@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _OPENING = re.compile(r"\{[{%#]")
-_SIMPLE = re.compile(r"\{\{[-+]?\s*([A-Za-z_][A-Za-z0-9_]*)(?:\.[A-Za-z_][A-Za-z0-9_]*)*\s*[-+]?\}\}", re.ASCII)
+_SIMPLE = re.compile(r"\{\{[-+]?\s*([A-Za-z_][A-Za-z0-9_]*)(?:\.[A-Za-z_][A-Za-z0-9_]*)*\s*-?\}\}", re.ASCII)
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z", re.ASCII)
 _RESERVED = frozenset({"and", "else", "false", "False", "if", "in", "is", "none", "None", "not", "or", "true", "True"})
 _CACHED = 16384

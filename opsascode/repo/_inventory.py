@@ -14,13 +14,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from opsascode.errors import Position, ResolveError
 from opsascode.repo._inventory_cache import Cache, key_of, selection_key
-from opsascode.repo._inventory_child import DOCUMENT_NAME, reading_environment, reselect, resolve
+from opsascode.repo._inventory_child import DOCUMENT_NAME, Answer, reading_environment, reselect, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,8 +92,7 @@ def resolve_inventory(
     root = _absolute(root)
     names = tuple(_source(source, root) for source in sources)
     asked = _Question(sources=names, pattern=pattern, limit=limit, environment=environment, root=root)
-    kept = Cache(cache) if cache is not None else None
-    return asked.answer(kept)
+    return asked.answer(Cache.at(cache))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,50 +105,68 @@ class _Question:
 
     def answer(self, kept: Cache | None) -> Inventory:
         if kept is None:
-            return self._resolve(None, "")
+            return self._inventory(self._resolve())
         key = key_of(self.sources, self.environment, self.root)
-        document = kept.get("document", key)
-        if document is None:
-            return self._resolve(kept, key)
-        chosen = selection_key(key, self.pattern, self.limit)
-        known = kept.get_json("selection", chosen)
-        report = known or self._reselect(document)
+        known = kept.get("document", key)
         if known is None:
-            self._keep_selection(kept, key, report)
-        return self._inventory(report, document)
+            found = self._resolve()
+            if found.static and key_of(self.sources, self.environment, self.root) == key:
+                kept.put("document", key, _packed(found))
+                self._keep_selection(kept, key, found)
+            return self._inventory(found)
+        return self._inventory(self._select(kept, key, known))
 
-    def _resolve(self, kept: Cache | None, key: str) -> Inventory:
-        found = resolve(
+    def _resolve(self) -> Answer:
+        return resolve(
             self.sources, pattern=self.pattern, limit=self.limit, environment=self.environment, root=self.root
         )
-        if kept and found.report["static"] and key_of(self.sources, self.environment, self.root) == key:
-            kept.put("document", key, found.document)
-            self._keep_selection(kept, key, found.report)
-        return self._inventory(found.report, found.document)
 
-    def _reselect(self, document: bytes) -> Mapping[str, Any]:
-        found = reselect(
-            document, _digest(document), pattern=self.pattern, limit=self.limit,
-            environment=self.environment, root=self.root,
-        )  # fmt: skip
-        return found.report
-
-    def _keep_selection(self, kept: Cache, key: str, report: Mapping[str, Any]) -> None:
-        if "@" not in (self.limit or ""):  # a limit file is not part of the key
-            kept.put("selection", selection_key(key, self.pattern, self.limit), json.dumps(report).encode())
-
-    def _inventory(self, report: Mapping[str, Any], document: bytes) -> Inventory:
-        tables = [tuple(groups) for groups in report["groups"]]
-        return Inventory(
-            hosts=tuple(host for host, _ in report["hosts"]),
-            total=report["total"],
-            groups={host: tables[index] for host, index in report["hosts"]},
-            document=document,
-            digest=_digest(document),
-            sources=tuple(_told(source, self.root) for source in self.sources),
-            warnings=tuple(report["warnings"]),
-            _names=_Names(hosts=report["host_names"], groups=report["group_names"], sealed=frozenset(report["sealed"])),
+    def _select(self, kept: Cache, key: str, known: bytes) -> Answer:
+        """Answer from a kept document: with the kept selection, or one Ansible makes from that document."""
+        warnings, document = _unpacked(known)
+        selection = kept.get("selection", selection_key(key, self.pattern, self.limit))
+        if selection is not None:
+            return Answer(document=document, warnings=warnings, static=True, selection=json.loads(selection))
+        made = reselect(
+            document,
+            _digest(document),
+            pattern=self.pattern,
+            limit=self.limit,
+            environment=self.environment,
+            root=self.root,
         )
+        self._keep_selection(kept, key, made)
+        return replace(made, warnings=warnings)
+
+    def _keep_selection(self, kept: Cache, key: str, found: Answer) -> None:
+        if "@" not in (self.limit or ""):  # a limit file is not part of the key
+            chosen = selection_key(key, self.pattern, self.limit)
+            kept.put("selection", chosen, json.dumps(found.selection).encode())
+
+    def _inventory(self, found: Answer) -> Inventory:
+        selection = found.selection
+        tables = [tuple(groups) for groups in selection["groups"]]
+        return Inventory(
+            hosts=tuple(host for host, _ in selection["hosts"]),
+            total=selection["total"],
+            groups={host: tables[index] for host, index in selection["hosts"]},
+            document=found.document,
+            digest=_digest(found.document),
+            sources=tuple(_told(source, self.root) for source in self.sources),
+            warnings=tuple(dict.fromkeys((*found.warnings, *selection["warnings"]))),
+            _names=_Names(
+                hosts=selection["host_names"], groups=selection["group_names"], sealed=frozenset(selection["sealed"])
+            ),
+        )
+
+
+def _packed(found: Answer) -> bytes:
+    return json.dumps(found.warnings).encode() + b"\n" + found.document
+
+
+def _unpacked(known: bytes) -> tuple[tuple[str, ...], bytes]:
+    warnings, _, document = known.partition(b"\n")
+    return tuple(json.loads(warnings)), document
 
 
 def _absolute(path: Path) -> Path:

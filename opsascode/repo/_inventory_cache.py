@@ -16,7 +16,7 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from opsascode.repo._inventory_child import PARTS, settings_file
 
@@ -83,10 +83,17 @@ class Cache:
     """Answers of one kind each in a private directory; a miss and an unreadable answer are the same thing."""
 
     def __init__(self, directory: Path) -> None:
-        """Use (and make) the directory; one that others may enter is closed first."""
+        """Use (and make) the directory, closed to all others; raises OSError where that cannot be."""
         self._directory = directory / "inventory"
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._directory.chmod(0o700)
+
+    @classmethod
+    def at(cls, directory: Path | None) -> Cache | None:
+        """Open the cache there, or none: not to remember is no failure."""
+        with contextlib.suppress(OSError):
+            return None if directory is None else cls(directory)
+        return None
 
     def get(self, kind: str, key: str) -> bytes | None:
         """Return the kept bytes, or None."""
@@ -98,11 +105,6 @@ class Cache:
             return None
         digest, _, body = content.partition(b"\n")
         return body if digest == _seal(kind, key, body) else None
-
-    def get_json(self, kind: str, key: str) -> dict[str, Any] | None:
-        """Return the kept JSON object, or None."""
-        body = self.get(kind, key)
-        return None if body is None else json.loads(body)
 
     def put(self, kind: str, key: str, body: bytes) -> None:
         """Keep an answer atomically, and forget the oldest where there are too many; failing to keep is no failure."""

@@ -34,10 +34,12 @@ _LAST_WORDS = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the child found out: its report, and the document it wrote (empty when it only selected hosts)."""
+    """What the child found out: the document, what Ansible warned of, whether it may be kept, and the selection."""
 
-    report: Mapping[str, Any]
     document: bytes
+    warnings: tuple[str, ...]
+    static: bool
+    selection: Mapping[str, Any]
 
 
 def reading_environment(root: Path, digest: str) -> dict[str, str]:
@@ -84,7 +86,12 @@ def _ask(request: dict[str, Any], environment: Mapping[str, str], root: Path, *,
         told = json.loads(report.read_bytes())
         if "error" in told:
             raise _error(told["error"], root)
-        return Answer(report=told, document=written.read_bytes())
+        return Answer(
+            document=written.read_bytes(),
+            warnings=tuple(told["warnings"]),
+            static=told["static"],
+            selection=told["selection"],
+        )
 
 
 def settings_file(root: Path, environment: Mapping[str, str]) -> Path | None:

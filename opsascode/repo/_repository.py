@@ -25,6 +25,8 @@ from opsascode.repo._source import load_source
 from opsascode.repo._walk import POLICIES, RUNBOOKS, SETTINGS_FILE, find_documents, inside, read_document
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from opsascode.repo._facts import FileFacts
     from opsascode.repo._git import GitState
     from opsascode.repo._source import SourceDocument
@@ -103,7 +105,7 @@ class Repository:
 
     def runbook_names(self) -> tuple[str, ...]:
         """Give the names of all runbooks that can be read, in order."""
-        names = {name for path in self._runbook_files() for name in _names(self._bytes(path), path)}
+        names = {name for path, data in self._runbook_files() for name in _names(data, path)}
         return tuple(sorted(names))
 
     def _bytes(self, path: str) -> bytes:
@@ -112,14 +114,18 @@ class Repository:
             raise InvalidDocumentsError([data])
         return data
 
-    def _runbook_files(self) -> list[str]:
-        return sorted(find_documents(self.root, (RUNBOOKS,)).paths - {SETTINGS_FILE})
+    def _runbook_files(self) -> Iterator[tuple[str, bytes]]:
+        """Give every file of runbooks that can be read; one that cannot is no reason to refuse another."""
+        for path in sorted(find_documents(self.root, (RUNBOOKS,)).paths - {SETTINGS_FILE}):
+            data = read_document(self.root, path)
+            if isinstance(data, bytes):
+                yield path, data
 
     def _path_of(self, text: str) -> str | None:
         """Take a text for a path when it looks like one, and give it relative to the root."""
         if "/" not in text and not text.endswith((".yml", ".yaml")):
             return None
-        for base in (Path.cwd(), self.root):
+        for base in (Path.cwd(), self.root) if "\0" not in text else ():
             candidate = Path(os.path.realpath(base / text))
             if candidate.is_relative_to(self.root) and candidate.is_file():
                 return candidate.relative_to(self.root).as_posix()
@@ -135,19 +141,15 @@ class Repository:
                 and name in _names(self._bytes(likely), likely)
             ):
                 return [likely]
-        found: list[str] = []
-        for path in self._runbook_files():
-            data = self._bytes(path)
-            if name.encode() in data and name in _names(data, path):
-                found.append(path)
-        return found
+        word = name.encode(errors="surrogateescape")
+        return [path for path, data in self._runbook_files() if word in data and name in _names(data, path)]
 
-    def _unknown(self, name: str) -> UsageError:
+    def _unknown(self, name: str) -> UsageError | InvalidDocumentsError:
         likely = f"{RUNBOOKS}/{name}.yml"
         if inside(self.root, likely) is not None and (self.root / likely).is_file():
             problems = errors_among(analyse(self._bytes(likely), likely).problems)
             if problems:
-                return InvalidDocumentsError(problems, what=f"the runbook {quoted(name)} cannot be used")  # type: ignore[return-value] # both end the command with one sentence
+                return InvalidDocumentsError(problems, what=f"the runbook {quoted(name)} cannot be used")
         names = self.runbook_names()
         advice = did_you_mean(name, names) or ("see playbooks/ for their names" if names else "write one in playbooks/")
         return UsageError(f"there is no runbook {quoted(name)}", advice=advice)

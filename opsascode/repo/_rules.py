@@ -14,6 +14,7 @@ Not here: task bodies and checks (`_task_rules`), other documents and files (`_c
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +129,7 @@ class RunbookRules:
         try:
             limits = build_limits(schema)
             faults = [("default", fault) for fault in limits.faults(schema["default"])] if "default" in schema else []
-            plain = build_limits({key: value for key, value in schema.items() if key != "enum"})
+            plain = limits if not limits.choices else dataclasses.replace(limits, choices=())
             faults += [("enum", fault) for choice in limits.choices for fault in plain.faults(choice)]
         except (KeyError, TypeError, ValueError):
             return  # the schema has said what is wrong with the shape
@@ -142,7 +143,7 @@ class RunbookRules:
         if fault is not None:
             self._say(("spec", "targets", "hosts"), "host-pattern", *fault)
         for index, name in enumerate(sequence(targets.get("variables"))):
-            if name in self.parameters:
+            if isinstance(name, str) and name in self.parameters:
                 path = ("spec", "targets", "variables", index)
                 self._say(path, "name-taken", f"{quoted(name)} is already a parameter", "delete one of the two")
 
@@ -276,7 +277,7 @@ class RunbookRules:
 
 
 def _texts(value: Value, path: DocumentPath, *, condition: bool) -> Iterator[tuple[DocumentPath, str, bool]]:
-    """Give every text below a value with its path, and whether it is an expression as a whole.
+    """Give every text below a value that may hold an expression, with its path, and whether it is one as a whole.
 
     Keys of mappings are read as templates too, as Ansible does for module arguments.
     """
@@ -287,7 +288,9 @@ def _texts(value: Value, path: DocumentPath, *, condition: bool) -> Iterator[tup
         for key, child in value.items():
             if is_template(key):
                 yield (*path, key), key, False
-            yield from _texts(child, (*path, key), condition=_is_condition(key, path))
+            whole = key in _CONDITIONS and _is_condition(key, path)
+            if whole or child.__class__ is not str or "{" in child:  # most are plain, and need no path
+                yield from _texts(child, (*path, key), condition=whole)
     elif isinstance(value, list):
         for index, child in enumerate(value):
             yield from _texts(child, (*path, index), condition=condition)
@@ -298,8 +301,6 @@ _STEP_DEPTH = len(("spec", "steps", 0, "undo"))
 
 def _is_condition(key: str, path: DocumentPath) -> bool:
     """Tell whether the value of a key is an expression: where Ansible or our checks take it as one."""
-    if key not in _CONDITIONS:
-        return False
     last = path[-1]
     if key == "that":
         return last == "check" or (isinstance(last, str) and short_module(last) == "assert")

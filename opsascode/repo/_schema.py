@@ -20,7 +20,6 @@ from opsascode.repo._accept import compile_schema
 from opsascode.repo._documents import API_VERSION, Kind
 from opsascode.repo._parameter import ecma_pattern
 from opsascode.repo._problem import Problem, did_you_mean, quoted
-from opsascode.repo._wording import explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -122,6 +121,8 @@ def _unknown_kind(document: SourceDocument) -> Problem:
 
 def _found(document: SourceDocument, kind: Kind) -> Iterator[Problem]:
     """Turn the validator's errors into problems, leaving out what only repeats another."""
+    from opsascode.repo._wording import explain  # noqa: PLC0415 - only a mistake needs it
+
     found = [
         problem
         for error in validator(kind).iter_errors(document.value)

@@ -52,7 +52,11 @@ _MENDS = (
         "tags are not used in documents",
         "delete the tag, or quote the text that starts with «!»",
     ),
-    ("did not find expected node content", "something is missing here", "write the value, or close the bracket before it"),
+    (
+        "did not find expected node content",
+        "something is missing here",
+        "write the value, or close the bracket before it",
+    ),
     (
         "expected <block end>",
         "this line fits no mapping or list around it",

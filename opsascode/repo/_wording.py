@@ -25,7 +25,16 @@ _TYPES = {
     "object": "a mapping",
     "null": "nothing",
 }
-_TRUTH = {"true": "true", "false": "false", "yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+_TRUTH = {
+    "true": "true",
+    "false": "false",
+    "yes": "true",
+    "on": "true",
+    "y": "true",
+    "no": "false",
+    "off": "false",
+    "n": "false",
+}
 _NOT_YET = {
     "approval": "approval steps are not available yet",
     "manual": "manual steps are not available yet",

@@ -47,14 +47,15 @@ _SWEEP_SECONDS: Final = 10.0
 def main() -> None:
     """Run one stage and report."""
     job = json.loads(sys.stdin.buffer.readline())
-    _become_reaper()
+    set_reaper(wanted=True)
     _settle_locale()
     stop = Stop(grace=job["grace"])
     report: dict[str, object] = {"rc": None, "error": ""}
     try:
         arguments = _lend_secrets(job)
         if not stop.asked:
-            report["rc"] = _run_ansible(job, arguments, stop)
+            with contextlib.redirect_stdout(sys.stderr):
+                report["rc"] = _run_ansible(job, arguments, stop)
     except BaseException as error:  # noqa: BLE001  # reason: whatever happens is reported, then the clean-up still runs
         report["error"] = f"{type(error).__name__}: {error}"
     stop.finish(normal=report["rc"] is not None)
@@ -64,6 +65,7 @@ def main() -> None:
     wipe(job["private"], job["volatile"])
     sys.stdout.write(json.dumps(report) + "\n")
     sys.stdout.flush()
+    sys.stdin.buffer.read()  # until our parent no longer takes over what we leave behind, or is dead
 
 
 def _run_ansible(job: dict[str, Any], arguments: list[str], stop: Stop) -> int | None:
@@ -74,6 +76,7 @@ def _run_ansible(job: dict[str, Any], arguments: list[str], stop: Stop) -> int |
     """
     import ansible_runner  # noqa: PLC0415  # reason: 60 ms that a stop during start need not wait for
 
+    _close_at_once()
     ansible_runner.plugins.clear()
     runner = ansible_runner.run(
         private_data_dir=job["private"],
@@ -95,6 +98,13 @@ def _run_ansible(job: dict[str, Any], arguments: list[str], stop: Stop) -> int |
     )
     rc = runner.rc
     return rc if isinstance(rc, int) else None
+
+
+def _close_at_once() -> None:
+    """Spare each stage the 100 ms that ptyprocess sleeps when it closes the pty of a process that has ended already."""
+    from ptyprocess import PtyProcess  # type: ignore[import-untyped]  # noqa: PLC0415 - untyped; as late as ansible_runner
+
+    PtyProcess.delayafterclose = property(lambda _self: 0.0, lambda _self, _value: None)
 
 
 def _discard(_event: dict[str, Any]) -> bool:
@@ -152,9 +162,7 @@ class Stop:
             below = descendants({me})
             if not below and self._finished.is_set():
                 break
-            parents = parents_by_pid()
-            direct = {pid for pid in below if parents.get(pid) == me}
-            for pid in direct - told:
+            for pid in children() - told:
                 told.add(pid)
                 _send(pid, signal.SIGTERM)
             time.sleep(_TICK)
@@ -193,6 +201,12 @@ def parents_by_pid() -> dict[int, int]:
     return parents
 
 
+def children() -> set[int]:
+    """Our living children."""
+    me = os.getpid()
+    return {pid for pid, parent in parents_by_pid().items() if parent == me}
+
+
 def descendants(roots: set[int]) -> set[int]:
     """Every living process below `roots`, without those themselves."""
     parents = parents_by_pid()
@@ -208,6 +222,23 @@ def marked(marker: bytes) -> set[int]:
     for pid in parents_by_pid():
         with contextlib.suppress(OSError):
             if marker in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                found.add(pid)
+    return found | descendants(found)
+
+
+def adopted(marker: bytes, known: set[int]) -> set[int]:
+    """Every living process that has become ours since we had the children `known`, and all below those.
+
+    What a program of ours starts is in our session or is marked as of another stage; neither is taken for adopted.
+    """
+    session, found = os.getsid(0), set()
+    name = marker.partition(b"=")[0] + b"="
+    for pid in children() - known:
+        with contextlib.suppress(OSError):
+            marks = {
+                entry for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if entry.startswith(name)
+            }
+            if os.getsid(pid) != session and marks <= {marker}:
                 found.add(pid)
     return found | descendants(found)
 
@@ -265,8 +296,9 @@ def _memory_file(name: str, text: str) -> str:
     return f"/proc/{os.getpid()}/fd/{descriptor}"
 
 
-def _become_reaper() -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+def set_reaper(wanted: bool) -> None:  # noqa: FBT001 - the one thing it is about
+    """Let processes whose parent ends below us become our children, or no longer."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)
 
 
 def _settle_locale() -> None:

@@ -84,6 +84,8 @@ class RunnerEngine:
             raise EngineError("a stage without hosts was ordered")
         with contextlib.ExitStack() as stack:
             stage = prepare(order, stack)
+            _child.set_reaper(wanted=True)  # should the child be killed, what it has started comes to us
+            stack.callback(_child.set_reaper, wanted=False)
             child = _start(order, stage)
             stack.callback(_leave_nothing, child, stage, order.grace_seconds)
             watch = _Watch(stage.reader, on_event, cancel, order.timeout_seconds)
@@ -200,7 +202,7 @@ def _ending(stage: Stage, child: subprocess.Popen[bytes], stopped: str) -> Endin
     report = _report(child)
     down = bool(report.get("down", True))
     if stopped or not report:
-        down = _child.sweep(lambda: _child.marked(stage.mark)) and down
+        down = _child.sweep(stage.remains) and down
     if not report:
         _child.keep_output(stage.private, stage.output, stage.pattern)
         broken = f"the process that ran Ansible vanished: {_last_words(stage)}"
@@ -218,13 +220,17 @@ def _ending(stage: Stage, child: subprocess.Popen[bytes], stopped: str) -> Endin
 
 
 def _report(child: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """Read the child's report; empty when it did not live to give one."""
-    told = _pipe(child.stdout).read()
-    child.wait()
+    """Read the child's report and let it go; empty when it did not live to give one."""
+    told = _pipe(child.stdout).readline()
     try:
         report = json.loads(told)
     except ValueError:
-        return {}
+        report = None
+    if isinstance(report, dict):
+        _child.set_reaper(wanted=False)  # what it leaves behind on purpose is not to become ours
+    with contextlib.suppress(BrokenPipeError):
+        _pipe(child.stdin).close()
+    child.wait()
     return report if isinstance(report, dict) and child.returncode == 0 else {}
 
 
@@ -282,7 +288,7 @@ def _leave_nothing(child: subprocess.Popen[bytes], stage: Stage, grace: float) -
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
-        _child.sweep(lambda: _child.marked(stage.mark))
+        _child.sweep(stage.remains)
     for pipe in (child.stdin, child.stdout):
         with contextlib.suppress(BrokenPipeError):
             _pipe(pipe).close()

@@ -218,7 +218,7 @@ def _check_hosts(runbook: Runbook, request: Request, inventory: Inventory) -> No
         )
     for host in inventory.hosts:
         missing = [name for name in targets.variables if name not in inventory.variable_names(host)]
-        if missing:
+        if missing and not inventory.has_sealed_variables(host):
             raise ResolveError(
                 f"host {host} has no variable {', '.join(missing)}, which this runbook needs",
                 position=targets.position,

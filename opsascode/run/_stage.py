@@ -79,11 +79,16 @@ class Stage:
     descriptor: int
     reader: JournalReader
     pattern: str | None
+    known: frozenset[int]
 
     @property
     def mark(self) -> bytes:
         """What every process of the stage has in its environment, unless it cleared that."""
         return f"{MARK}={self.ident}".encode()
+
+    def remains(self) -> set[int]:
+        """Find the living processes of the stage when its child can no longer tell."""
+        return _child.marked(self.mark) | _child.adopted(self.mark, set(self.known))
 
 
 def prepare(order: StageOrder, stack: contextlib.ExitStack) -> Stage:
@@ -114,6 +119,7 @@ def prepare(order: StageOrder, stack: contextlib.ExitStack) -> Stage:
         descriptor=descriptor,
         reader=JournalReader(descriptor),
         pattern=secret_pattern(order.secrets),
+        known=frozenset(_child.children()),
     )
     _write_inputs(order, stage)
     return stage
@@ -152,9 +158,9 @@ def _write(path: Path, data: bytes) -> None:
 def child_environment(order: StageOrder, stage: Stage) -> dict[str, str]:
     """Give the child's environment: what the order gives, then what makes a run the same everywhere.
 
-    Settings come from the repository's ansible.cfg or not at all; neither these nor plugins come from the home directory
-    or the machine, installed collections do. Host keys are always checked. The rest keeps Ansible's files inside the
-    directories of the stage and its output plain.
+    Settings come from the repository's ansible.cfg or not at all. Neither these nor plugins come from the home
+    directory or the machine; installed collections do. Host keys are always checked. The rest keeps Ansible's files
+    inside the directories of the stage and its output plain.
     """
     settings = order.project / "ansible.cfg"
     environment = {

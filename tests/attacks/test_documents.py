@@ -1,16 +1,19 @@
-"""Documents made to break, exhaust or mislead their reader. Each attack has a name; each is answered by a problem, quickly."""
+"""Documents made to break, exhaust or mislead their reader, each attack by its name: answered by problems, quickly."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from opsascode.errors import UsageError
 from opsascode.repo import InvalidDocumentsError, check_repository, load_source, open_repository
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 MIB = 1024 * 1024
 HEAD = b"apiVersion: opsascode/v1\nkind: Runbook\nmetadata: {name: a}\nspec:\n  targets: {hosts: web}\n  steps:\n"
@@ -163,7 +166,10 @@ def test_a_broken_guardrail_stops_everything(tmp_path: Path) -> None:
 def test_a_pattern_ends_where_the_text_ends(tmp_path: Path) -> None:
     (tmp_path / "playbooks").mkdir()
     body = b"  parameters: {x: {type: string, pattern: '^[a-z]+$'}}\n"
-    text = HEAD.replace(b"  targets", body + b"  targets") + b'    - {id: a, task: {ansible.builtin.command: "echo {{ x }}"}}\n'
+    text = (
+        HEAD.replace(b"  targets", body + b"  targets")
+        + b'    - {id: a, task: {ansible.builtin.command: "echo {{ x }}"}}\n'
+    )
     (tmp_path / "playbooks" / "a.yml").write_bytes(text)
     parameter = open_repository(tmp_path).runbook("a").parameters[0]
     assert parameter.from_text("abc").ok

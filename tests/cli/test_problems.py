@@ -11,11 +11,15 @@ from opsascode.errors import Position
 from opsascode.repo import CheckReport, Problem, Severity
 
 PLAIN = Problem(
-    position=Position(path="playbooks/a b.yml", line=3, column=7), code="unknown-key", document_path="spec.steps[0].tusk",
+    position=Position(path="playbooks/a b.yml", line=3, column=7),
+    code="unknown-key", document_path="spec.steps[0].tusk",
     message="there is no key «tusk»", mend="did you mean «task»?",
 )  # fmt: skip
 NASTY = Problem(
-    position=Position(path="a:b,c%\n.yml"), code="x", message="50%\r\n::error::forged \x1b[2J\u202e", severity=Severity.WARNING
+    position=Position(path="a:b,c%\n.yml"),
+    code="x",
+    message="50%\r\n::error::forged \x1b[2J\u202e",
+    severity=Severity.WARNING,
 )
 
 
@@ -51,7 +55,10 @@ def test_github_commands_are_escaped() -> None:
         "::error file=playbooks/a b.yml,line=3,col=7,title=unknown-key::"
         "there is no key «tusk» (spec.steps[0].tusk)%0Adid you mean «task»?"
     )
-    assert second == "::warning file=a%3Ab%2Cc%25\\u000a.yml,line=1,col=1,title=x::50%25\\u000d\\u000a::error::forged \\u001b[2J\\u202e"
+    assert (
+        second == "::warning file=a%3Ab%2Cc%25\\u000a.yml,line=1,col=1,title=x"
+        "::50%25\\u000d\\u000a::error::forged \\u001b[2J\\u202e"
+    )
 
 
 def test_sarif_has_rules_and_relative_places() -> None:

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -414,3 +415,12 @@ def test_the_ledger_of_two_machines_is_refused_before_it_begins(world: World, tm
         world.open()
     assert "holds no ledger" in faults(world)[0]
     assert isinstance(world.signer, KeySigner)
+
+
+def test_threads_that_share_a_ledger_lose_nothing(world: World) -> None:
+    with world.open() as ledger, ThreadPoolExecutor(4) as pool:
+        sealed = [world.seal(name=f"run-{n}") for n in range(60)]
+        entries = list(pool.map(ledger.append, sealed))
+        assert sorted(entry.index for entry in entries) == list(range(60))
+        assert [ledger.entry(entry.index) for entry in entries] == sealed
+    assert faults(world) == []

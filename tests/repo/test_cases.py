@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -16,6 +15,9 @@ import yaml
 from opsascode.repo import CheckReport, check_repository, load_source, open_repository
 from opsascode.repo._accept import compile_schema
 from opsascode.repo._schema import kind_of, load_schema, validator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CASES = Path(__file__).parents[1] / "cases" / "check"
 HEADER = "apiVersion: opsascode/v1\nkind: Runbook\nmetadata: {name: case}\nspec:\n"
@@ -33,7 +35,11 @@ def _files(case: dict[str, Any]) -> dict[str, str]:
         return files
     targets = case.get("targets", {"hosts": "web"})
     body = "".join(f"  {line}\n" for line in case["runbook"].splitlines())
-    head = "" if "  targets:" in body else f"  targets: {yaml.safe_dump(targets, default_flow_style=True, width=500).strip()}\n"
+    head = (
+        ""
+        if "  targets:" in body
+        else f"  targets: {yaml.safe_dump(targets, default_flow_style=True, width=500).strip()}\n"
+    )
     return {"playbooks/case.yml": HEADER + head + body}
 
 
@@ -47,7 +53,8 @@ def _write(root: Path, case: dict[str, Any]) -> None:
 def _told(root: Path) -> list[str]:
     problems = check_repository(open_repository(root, tolerant=True)).problems
     return [
-        f"{each.position} {each.document_path or '.'} [{each.code}] {each.message}" + (f" → {each.mend}" if each.mend else "")
+        f"{each.position} {each.document_path or '.'} [{each.code}] {each.message}"
+        + (f" → {each.mend}" if each.mend else "")
         for each in problems
     ]
 
@@ -77,7 +84,9 @@ def test_a_report_is_ok_without_errors() -> None:
 
 
 def _literal(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text and "\t" not in text else None)
+    return dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style="|" if "\n" in text and "\t" not in text else None
+    )
 
 
 def _update() -> None:

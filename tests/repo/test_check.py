@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from opsascode.errors import UsageError
 from opsascode.repo import CheckReport, check_repository, open_repository
 from opsascode.repo import _check as room
-
 from tests.repo.conftest import World, runbook
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BROKEN = runbook("broken").replace("ansible.builtin.ping", "ansible.builtin.pnig")
 
@@ -26,7 +28,8 @@ def test_plain_ansible_content_is_not_a_document(world: World) -> None:
     theirs = dict.fromkeys(
         (
             "playbooks/ansible/site.yml", "playbooks/roles/r/tasks/main.yml", "playbooks/deep/roles/r/tasks/main.yml",
-            "playbooks/tasks/t.yml", "playbooks/vars/v.yml", "playbooks/.hidden.yml", ".venv/x.yml", "inventories/h.yml",
+            "playbooks/tasks/t.yml", "playbooks/vars/v.yml", "playbooks/.hidden.yml", ".venv/x.yml",
+            "inventories/h.yml",
         ),
         "- hosts: all\n",
     )  # fmt: skip
@@ -44,7 +47,12 @@ def test_named_paths_are_held_against_everything_but_only_they_are_reported(worl
 
 
 def test_a_named_file_is_checked_wherever_it_is(world: World) -> None:
-    root = world({"drafts/a.yml": runbook("a"), "opsascode.yml": "{apiVersion: opsascode/v1, kind: Repository, metadata: {name: r}}"})
+    root = world(
+        {
+            "drafts/a.yml": runbook("a"),
+            "opsascode.yml": "{apiVersion: opsascode/v1, kind: Repository, metadata: {name: r}}",
+        }
+    )
     assert [problem.code for problem in check(root, root / "drafts" / "a.yml").problems] == ["wrong-folder"]
 
 
@@ -84,7 +92,8 @@ def test_what_depends_on_other_files_is_never_cached(world: World, tmp_path: Pat
 @pytest.mark.parametrize(
     "damage",
     ["", "{", "[]", "null", '{"key": 1}', '{"key": "KEY", "files": []}', '{"key": "KEY", "files": {"DIGEST": 3}}',
-     '{"key": "KEY", "files": {"DIGEST": [[[]], []]}}', '{"key": "KEY", "files": {"DIGEST": [[], [[1]]]}}', "[" * 100_000],
+     '{"key": "KEY", "files": {"DIGEST": [[[]], []]}}', '{"key": "KEY", "files": {"DIGEST": [[], [[1]]]}}',
+     "[" * 100_000],
 )  # fmt: skip
 def test_a_damaged_cache_is_ignored_and_mended(world: World, tmp_path: Path, damage: str) -> None:
     root = world({"playbooks/a.yml": BROKEN})

@@ -28,7 +28,6 @@ from opsascode.repo import (
     open_repository,
 )
 from opsascode.repo._quantities import parse_duration, parse_percent
-
 from tests.repo.conftest import World, runbook
 
 FULL = """\
@@ -60,7 +59,9 @@ spec:
       run_once: true
       environment: {LANG: C}
       undo: {role: {name: a.b.c, tasks_from: undo, vars: {x: 1}}, timeout: 1m, when: [word == 'x']}
-    - {id: two, check: {http: "https://web/{{ http_port }}", expect: {status: 204, contains: ok}, method: HEAD, headers: {A: b}, validate_certs: false, from: controller}}
+    - id: two
+      check: {http: "https://web/{{ http_port }}", expect: {status: 204, contains: ok}, method: HEAD,
+              headers: {A: b}, validate_certs: false, from: controller}
     - {id: three, check: {tcp: "[::1]:80"}}
     - {id: four, check: {command: [id, -u], expect: {rc: [0, 1], matches: '^0'}}, retry: {attempts: 2}}
     - {id: five, check: {prometheus: up, expect: "<={{ rps }}"}}
@@ -77,7 +78,12 @@ FILES = {"playbooks/full.yml": FULL, "playbooks/other.yml": runbook("other"), "p
 
 def test_a_runbook_arrives_whole(world: World) -> None:
     book = open_repository(world(FILES)).runbook("full")
-    assert (book.name, book.metadata.title, book.metadata.owners, book.metadata.version) == ("full", "All of it", ("team:sre",), "1.2.0")
+    assert (book.name, book.metadata.title, book.metadata.owners, book.metadata.version) == (
+        "full",
+        "All of it",
+        ("team:sre",),
+        "1.2.0",
+    )
     assert (book.severity, book.prerequisites, book.on_failure) == ((0, 1), ("look",), OnFailure.UNDO)
     assert book.estimated_duration == timedelta(seconds=90)
     assert book.source.path == "playbooks/full.yml"
@@ -110,7 +116,11 @@ def test_a_step_arrives_whole(world: World) -> None:
     assert (step.delegate_to, step.run_once, step.environment) == ("localhost", True, {"LANG": "C"})
     assert step.undo is not None
     assert step.undo.action == RoleStep(name="a.b.c", tasks_from="undo", variables={"x": 1})
-    assert (step.undo.title, step.undo.timeout, step.undo.when) == ("Undo: First", timedelta(minutes=1), ("word == 'x'",))
+    assert (step.undo.title, step.undo.timeout, step.undo.when) == (
+        "Undo: First",
+        timedelta(minutes=1),
+        ("word == 'x'",),
+    )
     assert (step.position.line, step.undo.position.line) == (15, 28)
 
 
@@ -138,7 +148,8 @@ def test_guardrails_and_settings_arrive_whole(world: World) -> None:
             "policies/a.yml": "apiVersion: opsascode/v1\nkind: Guardrail\nmetadata: {name: a}\nspec:\n"
             "  applies_to: {runbooks: ['x-*'], labels: {a: b}, groups: [g]}\n"
             "  require: {clean_tree: true, max_hosts: 3, max_percent: 20%, triggers: [ci]}\n  reason: because\n",
-            "opsascode.yml": "apiVersion: opsascode/v1\nkind: Repository\nmetadata: {name: r}\nspec:\n  inventory: inv\n"
+            "opsascode.yml": "apiVersion: opsascode/v1\nkind: Repository\nmetadata: {name: r}\nspec:\n"
+            "  inventory: inv\n"
             "  state: ~/s\n  keys: {machine: 'env:KEY'}\n  environment: {allow: [AWS_*]}\n  prometheus: {url: 'http://p'}\n",
             "inv": "localhost\n",
         }
@@ -147,11 +158,24 @@ def test_guardrails_and_settings_arrive_whole(world: World) -> None:
     (guardrail,) = repository.guardrails()
     assert guardrail.require.max_percent == Decimal(20)
     assert (guardrail.require.clean_tree, guardrail.require.max_hosts, guardrail.require.triggers) == (True, 3, ("ci",))
-    assert (guardrail.applies_to.runbooks, guardrail.applies_to.labels, guardrail.applies_to.groups) == (("x-*",), {"a": "b"}, ("g",))
+    assert (guardrail.applies_to.runbooks, guardrail.applies_to.labels, guardrail.applies_to.groups) == (
+        ("x-*",),
+        {"a": "b"},
+        ("g",),
+    )
     assert (guardrail.reason, guardrail.position.path) == ("because", "policies/a.yml")
     settings = repository.settings
-    assert (settings.name, settings.inventory, settings.state, settings.machine_key) == ("r", ("inv",), "~/s", "env:KEY")
-    assert (settings.environment_allow, settings.prometheus_url, settings.alertmanager_url) == (("AWS_*",), "http://p", None)
+    assert (settings.name, settings.inventory, settings.state, settings.machine_key) == (
+        "r",
+        ("inv",),
+        "~/s",
+        "env:KEY",
+    )
+    assert (settings.environment_allow, settings.prometheus_url, settings.alertmanager_url) == (
+        ("AWS_*",),
+        "http://p",
+        None,
+    )
 
 
 @pytest.mark.parametrize("text", ["", "1", "s", "-1s", "1.5s", "1w", "1s ", "1s\n", "9999999999s"])

@@ -44,7 +44,14 @@ def test_names_in_texts_are_mentioned() -> None:
     assert template_names("{{ lookup('vars', 'service') }}").mentioned == {"vars", "service"}
 
 
-@given(st.lists(st.sampled_from(["{{", "}}", "{", "}", " a", " b.c", "-", "+", "#", "%", "x", " ", "true", "not", ".", "'", "\n"]), max_size=12))
+@given(
+    st.lists(
+        st.sampled_from(
+            ["{{", "}}", "{", "}", " a", " b.c", "-", "+", "#", "%", "x", " ", "true", "not", ".", "'", "\n"]
+        ),
+        max_size=12,
+    )
+)
 def test_the_quick_way_sees_what_jinja_sees(parts: list[str]) -> None:
     text = "".join(parts)
     quick, slow = template_names(text), parsed_template(text)

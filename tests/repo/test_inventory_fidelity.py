@@ -32,10 +32,21 @@ CASES = {
 
 
 def ansible(program: str, *words: str, environment: dict[str, str]) -> str:
-    base = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0", "ANSIBLE_FORKS": "1"}
+    base = {
+        "PATH": os.environ["PATH"],
+        "HOME": os.environ["HOME"],
+        "LC_ALL": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+        "ANSIBLE_FORKS": "1",
+    }
     command = [str(Path(sys.executable).parent / program), *words]
     done = subprocess.run(
-        command, cwd=HERE, env={**base, **ENVIRONMENT, **VAULT, **environment}, capture_output=True, text=True, check=False
+        command,
+        cwd=HERE,
+        env={**base, **ENVIRONMENT, **VAULT, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout
@@ -91,11 +102,14 @@ def test_a_playbook_renders_every_variable_alike(name: str, tmp_path: Path) -> N
 
 def test_a_text_that_was_no_template_never_becomes_one(tmp_path: Path) -> None:
     document, environment = placed(resolved(["script/hosts.py"]), tmp_path)
-    told = messages(
-        ansible("ansible-playbook", "-i", document, str(HERE / "dump.yml"), "-e", '{"wanted": ["inert", "mixed", "templated"]}',
-                environment=environment)
-    )  # fmt: skip
-    assert told["dyn1"]["variables"] == {"inert": "{{ 1 + 1 }}", "mixed": ["{{ x }}", "cloud"], "templated": "now cloud"}
+    wanted = json.dumps({"wanted": ["inert", "mixed", "templated"]})
+    playbook = [str(HERE / "dump.yml"), "-e", wanted]
+    told = messages(ansible("ansible-playbook", "-i", document, *playbook, environment=environment))
+    assert told["dyn1"]["variables"] == {
+        "inert": "{{ 1 + 1 }}",
+        "mixed": ["{{ x }}", "cloud"],
+        "templated": "now cloud",
+    }
 
 
 def test_secrets_stay_encrypted_in_the_document() -> None:

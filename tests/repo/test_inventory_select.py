@@ -20,7 +20,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def resolve(*sources: str | Path, pattern: str = "all", limit: str | None = None, cache: Path | None = None) -> Inventory:
+def resolve(
+    *sources: str | Path, pattern: str = "all", limit: str | None = None, cache: Path | None = None
+) -> Inventory:
     return resolve_inventory(sources, pattern=pattern, limit=limit, environment={}, root=HERE, cache=cache)
 
 
@@ -57,9 +59,7 @@ def test_the_answer_counts_all_hosts_and_tells_groups_and_names_of_the_selected(
     inventory = resolve("yaml/hosts.yml", pattern="db", limit="db1", cache=cache)
     assert (inventory.hosts, inventory.total) == (("db1",), 6)
     assert inventory.groups == {"db1": ("db", "primary", "production", "replica")}
-    assert inventory.variable_names("db1") == {
-        "greeting", "level", "zone", "role", "inventory_file", "inventory_dir", "ansible_group_priority",
-    } - {"ansible_group_priority"}  # fmt: skip
+    assert inventory.variable_names("db1") == {"greeting", "level", "zone", "role", "inventory_file", "inventory_dir"}
     assert inventory.sources == ("yaml/hosts.yml",)
 
 
@@ -102,7 +102,9 @@ def test_only_settings_of_the_repository_count(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "home" / ".ansible.cfg").write_text("[inventory]\nenable_plugins = yaml\n")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "hosts").write_text("a\n")
-    assert resolve_inventory(["hosts"], pattern="all", limit=None, environment={}, root=tmp_path, cache=None).hosts == ("a",)
+    assert resolve_inventory(["hosts"], pattern="all", limit=None, environment={}, root=tmp_path, cache=None).hosts == (
+        "a",
+    )
     (tmp_path / "ansible.cfg").write_text("[inventory]\nenable_plugins = yaml\n")
     with pytest.raises(Exception, match="hosts"):
         resolve_inventory(["hosts"], pattern="all", limit=None, environment={}, root=tmp_path, cache=None)

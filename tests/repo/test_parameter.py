@@ -1,4 +1,4 @@
-"""Parameters: reading values from the command line, judging them as JSON Schema does, keeping secrets out of sentences."""
+"""Parameters: values from the command line, judged as JSON Schema does, and secrets kept out of sentences."""
 
 from __future__ import annotations
 

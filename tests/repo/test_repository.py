@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from opsascode.errors import ExitCode, UsageError
 from opsascode.repo import InvalidDocumentsError, open_repository
-
 from tests.repo.conftest import World, runbook
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SETTINGS = "{apiVersion: opsascode/v1, kind: Repository, metadata: {name: r}}\n"
 
@@ -94,7 +96,9 @@ def test_a_runbook_that_cannot_be_read_says_why(world: World) -> None:
 
 def test_the_runbooks_it_composes_must_be_valid_too(world: World) -> None:
     outer = runbook("outer") + "    - {id: b, runbook: inner}\n"
-    root = world({"playbooks/outer.yml": outer, "playbooks/inner.yml": runbook("inner") + "    - {id: a, runbook: gone}\n"})
+    root = world(
+        {"playbooks/outer.yml": outer, "playbooks/inner.yml": runbook("inner") + "    - {id: a, runbook: gone}\n"}
+    )
     with pytest.raises(InvalidDocumentsError) as caught:
         open_repository(root).runbook("outer")
     assert {problem.code for problem in caught.value.problems} == {"repeated-id", "unknown-runbook"}
@@ -104,6 +108,20 @@ def test_two_runbooks_with_one_name_are_refused_when_both_are_seen(world: World)
     root = world({"playbooks/x.yml": runbook("a"), "playbooks/y.yml": runbook("a")})
     with pytest.raises(InvalidDocumentsError, match="also that of another"):
         open_repository(root).runbook("a")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", "../x", "/etc/passwd", "a\0b", "a/\0.yml", "\udcff", "*", "playbooks", "playbooks/"]
+)
+def test_odd_names_are_unknown(world: World, name: str) -> None:
+    with pytest.raises(UsageError):
+        open_repository(world({"playbooks/a.yml": runbook("a")})).runbook(name)
+
+
+def test_an_unreadable_neighbour_does_not_matter(world: World) -> None:
+    root = world({"playbooks/sub/a.yml": runbook("a")})
+    (root / "playbooks" / "0.yml").symlink_to("/etc/passwd")
+    assert open_repository(root).runbook("a").name == "a"
 
 
 def test_composition_has_a_depth(world: World) -> None:

@@ -49,7 +49,10 @@ def golden_files(root: Path, case: str) -> dict[str, str]:
     secrets = {"token": "t0p-secret"} if case == "kinds" else {}
     values = {"name": "x"} if case == "leaf" else {}
     resolution = resolve(
-        repository, Request(runbook=runbook, secrets=secrets, values=values), environ={"PATH": "/usr/bin:/bin"}, cache=None
+        repository,
+        Request(runbook=runbook, secrets=secrets, values=values),
+        environ={"PATH": "/usr/bin:/bin"},
+        cache=None,
     )
     plan = resolution.plan.to_json()
     inventory = plan["inventory"]

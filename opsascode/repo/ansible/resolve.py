@@ -69,13 +69,9 @@ OWN_PLUGIN = "opsascode_files"
 class Refusal(Exception):  # noqa: N818 - it is an answer: what the caller is told instead of an inventory
     """The sources cannot become an inventory; the words are for the person who gave them."""
 
-    def __init__(
-        self, kind: str, message: str, *, path: str = "", line: int = 0, column: int = 0, advice: str = ""
-    ) -> None:
+    def __init__(self, kind: str, message: str, **place: Any) -> None:
         super().__init__(message)
-        self.report = {
-            "kind": kind, "message": message, "path": path, "line": line, "column": column, "advice": advice,
-        }  # fmt: skip
+        self.report = {"kind": kind, "message": message, "path": "", "line": 0, "column": 0, "advice": "", **place}
 
 
 class RecordingLoader(DataLoader):  # type: ignore[misc]  # Ansible has no types
@@ -169,7 +165,7 @@ class Manager(InventoryManager):  # type: ignore[misc]  # Ansible has no types
         error, line = said[name]
         path, where, column = place_of(error)
         words = " ".join(str(error).split())
-        written = None if where or line else WRITTEN_PLACE.search(words)
+        written = None if where or line or name == "script" else WRITTEN_PLACE.search(words)
         if written:
             where, column = int(written[1]), int(written[2] or 1)
         help_text = getattr(error, "_help_text", None) or ""
@@ -430,9 +426,10 @@ def answer(request: dict[str, Any], document_path: str) -> dict[str, Any]:
         Path(document_path).write_text(json.dumps(document, separators=(",", ":"), allow_nan=False), encoding="ascii")
     else:
         document = json.loads(Path(document_path).read_bytes())
+    resolving = list(warnings)
     report = select(manager, document, request["pattern"], request["limit"])
     static = all(name in STATIC_PLUGINS for name in manager.taken)
-    return {**report, "static": static, "warnings": list(dict.fromkeys(warnings))}
+    return {"static": static, "warnings": resolving, "selection": {**report, "warnings": warnings[len(resolving) :]}}
 
 
 def main(request_path: str, report_path: str, document_path: str) -> None:

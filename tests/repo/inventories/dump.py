@@ -1,9 +1,10 @@
-"""Prints what Ansible holds for an inventory, with exact types, trust and encryption (run by test_inventory_fidelity)."""
+"""Print what Ansible holds for an inventory, with exact types, trust and encryption."""
 
 from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
@@ -13,17 +14,17 @@ from ansible.vars.manager import VariableManager
 try:
     from ansible._internal._datatag._tags import TrustedAsTemplate
 
-    def trusted(value):
+    def trusted(value: Any) -> bool:
         return TrustedAsTemplate.is_tagged_on(value)
 
 except ImportError:
     from ansible.utils.unsafe_proxy import AnsibleUnsafe
 
-    def trusted(value):
+    def trusted(value: Any) -> bool:
         return not isinstance(value, AnsibleUnsafe)
 
 
-def exact(value):
+def exact(value: Any) -> Any:
     kind = type(value).__name__.removeprefix("_AnsibleTagged").removeprefix("AnsibleUnsafe").lower()
     kind = {"text": "str", "ansibleunicode": "str", "ansiblemapping": "dict", "ansiblesequence": "list"}.get(kind, kind)
     if hasattr(value, "_ciphertext"):
@@ -39,7 +40,7 @@ def exact(value):
     return kind, repr(value._native_copy() if hasattr(value, "_native_copy") else value)
 
 
-def top(variables):
+def top(variables: dict[str, Any]) -> dict[str, Any]:
     """Variables by name: the trust of a bare variable name means nothing."""
     return {str(name): exact(value) for name, value in variables.items()}
 
@@ -54,23 +55,28 @@ if "--vault" in sys.argv:
     loader.set_vault_secrets(CLI.setup_vault_secrets(loader, vault_ids=[], auto_prompt=False))
 inventory = InventoryManager(loader, sources=[each for each in sys.argv[1:] if each != "--vault"])
 variables = VariableManager(loader, inventory)
-print(json.dumps({
-    "hosts": list(inventory.hosts),
-    "localhost": inventory.localhost and [inventory.localhost.name, inventory.localhost.implicit, inventory.localhost.address],
-    "groups": {
-        name: {
-            "hosts": [host.name for host in group.hosts],
-            "children": [child.name for child in group.child_groups],
-            "parents": sorted(parent.name for parent in group.parent_groups),
-            "depth": group.depth,
-            "priority": group.priority,
-            "vars": top(group.vars),
+print(  # noqa: T201 - its one purpose
+    json.dumps(
+        {
+            "hosts": list(inventory.hosts),
+            "localhost": inventory.localhost
+            and [inventory.localhost.name, inventory.localhost.implicit, inventory.localhost.address],
+            "groups": {
+                name: {
+                    "hosts": [host.name for host in group.hosts],
+                    "children": [child.name for child in group.child_groups],
+                    "parents": sorted(parent.name for parent in group.parent_groups),
+                    "depth": group.depth,
+                    "priority": group.priority,
+                    "vars": top(group.vars),
+                }
+                for name, group in inventory.groups.items()
+            },
+            "membership": {name: sorted(group.name for group in host.groups) for name, host in inventory.hosts.items()},
+            "vars": {
+                name: top({key: value for key, value in variables.get_vars(host=host).items() if key not in OURS})
+                for name, host in inventory.hosts.items()
+            },
         }
-        for name, group in inventory.groups.items()
-    },
-    "membership": {name: sorted(group.name for group in host.groups) for name, host in inventory.hosts.items()},
-    "vars": {
-        name: top({key: value for key, value in variables.get_vars(host=host).items() if key not in OURS})
-        for name, host in inventory.hosts.items()
-    },
-}))
+    )
+)
