@@ -47,7 +47,7 @@ lint: .venv/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/mypy lab/lab lab/forge lab/web.py
+	$(BIN)/mypy --scripts-are-modules lab/lab lab/forge lab/web.py
 	$(BIN)/lint-imports
 	! command -v shellcheck >/dev/null || shellcheck .ci/run .ci/need lab/demo playbooks/ansible/roles/diagnostics/files/collect.sh
 	$(BIN)/ansible-lint --offline --profile production -q playbooks/ansible

@@ -37,6 +37,6 @@ def command(face: Face, paths: Sequence[Path], form: str | None) -> int:
 
 
 def _base(root: Path) -> str:
-    """What stands before a path of the repository so that it is right from where the person is."""
+    """Give what stands before a path of the repository so that it is right from where the person is."""
     relative = os.path.relpath(root, Path.cwd())
     return "" if relative == "." else f"{relative}/"

@@ -22,7 +22,7 @@ def escape_text(text: str) -> str:
 
 
 def escape_line(text: str) -> str:
-    """The same for text that must stay on one line."""
+    """Escape text that must stay on one line."""
     return escape_text(text.replace("\r\n", "\n").replace("\n", " ⏎ ").replace("\t", " "))
 
 

@@ -51,7 +51,7 @@ class Face:
 
     @cached_property
     def state(self) -> State:
-        """This machine's state: key, ledger, runs."""
+        """The state of this user on this machine: key, ledger, runs."""
         from opsascode.run import State  # noqa: PLC0415 - keeps --help quick
 
         return State.of(self.repository, os.environ)

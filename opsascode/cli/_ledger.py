@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from opsascode.cli._console import escape_line
-from opsascode.cli._context import Face
 from opsascode.cli._options import format_option
 from opsascode.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from opsascode.cli._context import Face
     from opsascode.proof import LedgerReader
 
 
@@ -23,7 +23,9 @@ def command() -> None:
 
 
 @command.command()
-@click.option("-n", "--number", type=click.IntRange(1), default=50, show_default=True, help="At most this many, the newest last.")
+@click.option(
+    "-n", "--number", type=click.IntRange(1), default=50, show_default=True, help="At most this many, the newest last."
+)
 @format_option
 @click.pass_obj
 def log(face: Face, number: int) -> int:
@@ -47,7 +49,9 @@ def log(face: Face, number: int) -> int:
         else:
             kind = statement.predicate_type.removeprefix("urn:opsascode:")
             outcome = escape_line(str(statement.predicate.get("outcome", "")))
-            click.echo(f"{index:>6}  {kind:<14}  {escape_line(statement.subject_name):<24}  {outcome:<13}  {record.digest}")
+            click.echo(
+                f"{index:>6}  {kind:<14}  {escape_line(statement.subject_name):<24}  {outcome:<13}  {record.digest}"
+            )
     return ExitCode.DONE
 
 

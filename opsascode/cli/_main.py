@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import os
 import sys
@@ -73,7 +74,7 @@ def _root(ctx: click.Context, directory: Path | None, output: str) -> None:
     ctx.obj = Face(directory=directory or Path(), output=OutputFormat(output))
 
 
-def run_command_line(arguments: Sequence[str]) -> int:
+def run_command_line(arguments: Sequence[str]) -> int:  # noqa: PLR0911 - one return for each way to end
     """Run one command and give its exit code; every failure is one sentence on standard error."""
     try:
         result = _root.main(args=list(arguments), prog_name="opsascode", standalone_mode=False)
@@ -123,5 +124,5 @@ def _tell(error: OpsError, arguments: Sequence[str]) -> None:
 def _wants_json(arguments: Sequence[str]) -> bool:
     words = list(arguments)
     return "--format=json" in words or any(
-        first == "--format" and second == "json" for first, second in zip(words, words[1:], strict=False)
+        first == "--format" and second == "json" for first, second in itertools.pairwise(words)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import click
 
@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
     from opsascode.repo import Runbook, Value
 
-SECRET_ENVIRONMENT_PREFIX = "OPSASCODE_PARAM_"  # noqa: S105 - the name of a variable, not a secret
+
+class TargetWords(TypedDict):
+    """What `target_options` hand to a command."""
+
+    inventory: tuple[str, ...]
+    words: tuple[str, ...]
+    limit: str | None
+
+
+SECRET_ENVIRONMENT_PREFIX: Final = "OPSASCODE_PARAM_"  # noqa: S105 - the name of a variable, not a secret
 
 
 def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,12 +48,29 @@ def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `-i`, `-e` and `--limit`, with Ansible's meaning."""
     for option in (
-        click.option("-l", "--limit", metavar="PATTERN", default=None,
-                     help="Only these hosts of the runbook's targets (Ansible's pattern language)."),  # fmt: skip
-        click.option("-e", "--param", "words", multiple=True, metavar="NAME=VALUE|@FILE",
-                     help="A parameter, or a YAML file of parameters. Secrets: @FILE, OPSASCODE_PARAM_NAME, or a prompt."),  # fmt: skip
-        click.option("-i", "--inventory", "inventory", multiple=True, metavar="SOURCE",
-                     help="An inventory: file, directory, script or host list [default: spec.inventory of opsascode.yml]."),  # fmt: skip
+        click.option(
+            "-l",
+            "--limit",
+            metavar="PATTERN",
+            default=None,
+            help="Only these hosts of the runbook's targets (Ansible's pattern language).",
+        ),
+        click.option(
+            "-e",
+            "--param",
+            "words",
+            multiple=True,
+            metavar="NAME=VALUE|@FILE",
+            help="A parameter, or a YAML file of parameters. Secrets: @FILE, OPSASCODE_PARAM_NAME, or a prompt.",
+        ),
+        click.option(
+            "-i",
+            "--inventory",
+            "inventory",
+            multiple=True,
+            metavar="SOURCE",
+            help="An inventory: file, directory, script or host list [default: spec.inventory of opsascode.yml].",
+        ),
     ):
         function = option(function)
     return function

@@ -6,13 +6,13 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
 from opsascode.cli._console import count, escape_line, wants_colour
 from opsascode.cli._context import Face, cache_directory
-from opsascode.cli._options import format_option, read_parameters, secret_values, target_options
+from opsascode.cli._options import TargetWords, format_option, read_parameters, secret_values, target_options
 from opsascode.cli._verdict import permit_lines, refusal_json, refusal_lines
 from opsascode.errors import ExitCode
 
@@ -28,16 +28,18 @@ _HOSTS_SHOWN = 8
 @click.command()
 @click.argument("runbook")
 @target_options
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the plan to a file for `opsascode run`.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the plan to a file for `opsascode run`."
+)
 @click.option("--playbook", is_flag=True, help="Print the compiled Ansible playbook and nothing else.")
 @format_option
 @click.pass_obj
-def command(face: Face, runbook: str, out: Path | None, playbook: bool, **targets: Sequence[str]) -> int:  # noqa: FBT001 - click passes options by name
+def command(face: Face, /, runbook: str, out: Path | None, playbook: bool, **targets: Unpack[TargetWords]) -> int:  # noqa: FBT001 - click passes options by name
     """Resolve RUNBOOK (a name, or a path) into a plan and show what would be done; nothing is touched."""
     from opsascode.policy import Refusal, judge  # noqa: PLC0415 - keeps --help quick
     from opsascode.run import detect_trigger, subject_of  # noqa: PLC0415 - keeps --help quick
 
-    resolution = resolve_words(face, runbook, **targets)
+    resolution = resolve_words(face, runbook, targets)
     if playbook:
         click.echo(resolution.playbook.decode(), nl=False)
         return ExitCode.DONE
@@ -52,17 +54,20 @@ def command(face: Face, runbook: str, out: Path | None, playbook: bool, **target
     return ExitCode.REFUSED if isinstance(verdict, Refusal) else ExitCode.DONE
 
 
-def resolve_words(
-    face: Face, runbook: str, *, inventory: Sequence[str], words: Sequence[str], limit: str | None
-) -> Resolution:
+def resolve_words(face: Face, runbook: str, targets: TargetWords) -> Resolution:
     """Resolve what the command line said."""
     from opsascode.run import Request, resolve  # noqa: PLC0415 - keeps --help quick
 
-    texts, values = read_parameters(words)
+    texts, values = read_parameters(targets["words"])
     document = face.repository.runbook(runbook)
     secrets = secret_values(document, (*texts, *values), os.environ)
     request = Request(
-        runbook=document, inventory=tuple(inventory), limit=limit, texts=texts, values=values, secrets=secrets
+        runbook=document,
+        inventory=targets["inventory"],
+        limit=targets["limit"],
+        texts=texts,
+        values=values,
+        secrets=secrets,
     )
     return resolve(face.repository, request, environ=os.environ, cache=cache_directory() / "inventory")
 

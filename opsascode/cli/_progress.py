@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 import click
 
@@ -42,7 +42,7 @@ _BAD: Final = frozenset({HostStatus.FAILED, HostStatus.UNREACHABLE})
 class Progress(Protocol):
     """Told of everything that happens, in order."""
 
-    def __enter__(self) -> Progress: ...
+    def __enter__(self) -> Self: ...
 
     def __exit__(self, *exception: object) -> None: ...
 
@@ -60,7 +60,7 @@ class JsonLines:
         """Name the run in every line."""
         self._run = run
 
-    def __enter__(self) -> JsonLines:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -107,7 +107,7 @@ class PlainLines:
         self._step = max((len(step.id) for step in plan.steps), default=4)
         self._host = max((len(host) for host in plan.hosts), default=4)
 
-    def __enter__(self) -> PlainLines:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -127,7 +127,8 @@ class PlainLines:
                 host = escape_line(event.host)
                 click.echo(f"  {event.step:<{self._step}}  {host:<{self._host}}  {word:<11} {took:>6}{message}")
             case Retried() if event.step:
-                click.echo(f"  {event.step:<{self._step}}  {escape_line(event.host):<{self._host}}  retry {event.attempt}/{event.attempts}")
+                tries = f"retry {event.attempt}/{event.attempts}"
+                click.echo(f"  {event.step:<{self._step}}  {escape_line(event.host):<{self._host}}  {tries}")
             case _:
                 pass
 
@@ -149,7 +150,7 @@ class LiveTable:
         self._running: tuple[str, float] | None = None
         self._retries: dict[tuple[str, str], Retried] = {}
 
-    def __enter__(self) -> LiveTable:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -190,7 +191,9 @@ class LiveTable:
     def _table(self) -> RenderableType:
         from rich.table import Table  # noqa: PLC0415 - only a terminal needs it
 
-        table = Table(title=escape_line(self._title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table = Table(
+            title=escape_line(self._title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+        )
         table.add_column("step")
         for heading in self._headings():
             table.add_column(escape_line(heading))

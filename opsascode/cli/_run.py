@@ -13,21 +13,21 @@ import socket
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
 from opsascode import __version__
 from opsascode.cli._console import count, escape_line, escape_text, seconds, wants_colour
-from opsascode.cli._context import Face
-from opsascode.cli._options import format_option, target_options
+from opsascode.cli._options import TargetWords, format_option, target_options
 from opsascode.cli._plan import plan_lines, resolve_plan_file, resolve_words
 from opsascode.cli._verdict import refusal_json, refusal_lines
 from opsascode.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
+    from opsascode.cli._context import Face
     from opsascode.cli._progress import Progress
     from opsascode.policy import Permit, Refusal, Trigger
     from opsascode.run import Circumstances, Resolution, RunReport, Watch
@@ -38,12 +38,19 @@ _FAILURES_SHOWN = 20
 @click.command()
 @click.argument("what", metavar="RUNBOOK|PLAN-FILE")
 @target_options
-@click.option("-f", "--forks", type=click.IntRange(1, 500), default=5, show_default=True, help="Hosts Ansible works on at the same time.")
+@click.option(
+    "-f",
+    "--forks",
+    type=click.IntRange(1, 500),
+    default=5,
+    show_default=True,
+    help="Hosts Ansible works on at the same time.",
+)
 @click.option("-v", "--verbose", count=True, help="More of what Ansible says, in the run's output.log.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before starting.")
 @format_option
 @click.pass_obj
-def command(face: Face, what: str, forks: int, verbose: int, yes: bool, **targets: Sequence[str]) -> int:  # noqa: FBT001 - click passes options by name
+def command(face: Face, /, what: str, forks: int, verbose: int, yes: bool, **targets: Unpack[TargetWords]) -> int:  # noqa: FBT001 - click passes options by name
     """Run a runbook (by name or path), or exactly the plan in a file written by `opsascode plan --out`."""
     from opsascode.policy import Refusal, judge  # noqa: PLC0415 - keeps --help quick
     from opsascode.run import Order, RunnerEngine, detect_trigger, perform, subject_of  # noqa: PLC0415 - keeps --help quick
@@ -110,11 +117,11 @@ def _stop_requests() -> Iterator[_Stop]:
             signal.signal(number, handler)
 
 
-def _resolve(face: Face, what: str, targets: dict[str, Sequence[str]]) -> Resolution:
+def _resolve(face: Face, what: str, targets: TargetWords) -> Resolution:
     path = Path(what)
     if path.suffix in {".yml", ".yaml"} or not path.is_file():
-        return resolve_words(face, what, **targets)
-    if any(targets[name] for name in ("inventory", "words", "limit")):
+        return resolve_words(face, what, targets)
+    if any(targets.values()):
         raise UsageError(
             "a plan file already says inventory, parameters and limit",
             advice="run it without -i, -e and --limit, or make another plan",
@@ -158,7 +165,11 @@ def _progress(face: Face, resolution: Resolution, run: str) -> Progress:
     if face.json:
         return JsonLines(run)
     click.echo(f"Run {run}: {escape_line(resolution.plan.title)} ({resolution.plan.runbook})")
-    return LiveTable(resolution.plan) if face.on_terminal and os.environ.get("TERM") != "dumb" else PlainLines(resolution.plan)
+    return (
+        LiveTable(resolution.plan)
+        if face.on_terminal and os.environ.get("TERM") != "dumb"
+        else PlainLines(resolution.plan)
+    )
 
 
 def _tell_refusal(face: Face, refusal: Refusal) -> None:
@@ -184,4 +195,6 @@ def _tell(face: Face, report: RunReport) -> None:
     style = {"succeeded": "green", "failed": "red", "canceled": "yellow"}.get(report.outcome.value, "magenta")
     word = click.style(report.outcome.value, fg=style, bold=True) if wants_colour() else report.outcome.value
     click.echo(f"\n{word} in {seconds(took)}: {escape_line(report.reason)}")
-    click.echo(f"recorded as ledger entries {report.entries[0]} and {report.entries[1]}; prove it: opsascode verify {report.run}")
+    click.echo(
+        f"recorded as ledger entries {report.entries[0]} and {report.entries[1]}; prove it: opsascode verify {report.run}"
+    )

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from opsascode.cli._console import count, escape_line, escape_text, seconds, stamp, wants_colour
-from opsascode.cli._context import Face
 from opsascode.cli._options import format_option
 from opsascode.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from opsascode.cli._context import Face
     from opsascode.run import History, PastRun
 
 _COLOURS = {"succeeded": "green", "failed": "red", "canceled": "yellow"}
@@ -28,7 +28,9 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("-n", "--number", type=click.IntRange(1), default=20, show_default=True, help="At most this many, the newest first.")
+@click.option(
+    "-n", "--number", type=click.IntRange(1), default=20, show_default=True, help="At most this many, the newest first."
+)
 @format_option
 @click.pass_obj
 def list_runs(face: Face, number: int) -> int:
@@ -56,8 +58,6 @@ def list_runs(face: Face, number: int) -> int:
 @click.pass_obj
 def show_run(face: Face, run: str) -> int:
     """Show one run: an id, the beginning of one, or `latest`."""
-
-
     history = open_history(face)
     if history is None:
         raise UsageError("nothing was run here yet")
@@ -87,28 +87,28 @@ def open_history(face: Face) -> History | None:
 
 
 def _lines(past: PastRun, results: dict[str, list[dict[str, object]]]) -> Iterator[str]:
-    start, end = past.start, past.end or {}
-    runbook, repository, inventory = start["runbook"], start["repository"], start["inventory"]
-    actor, tools, targets = start["actor"], start["tools"], start["targets"]
+    def said(*path: str) -> str:
+        return escape_line(str(past.said(*path)))
+
     yield f"Run {past.run}: {_outcome(past.outcome)}"
-    if end:
-        yield f"  reason     {escape_line(str(end['reason']))}"
-    yield f"  runbook    {runbook['name']} {runbook['version']}  {runbook['path']}  {runbook['digest']}"
-    commit = repository["commit"] or "none"
-    yield f"  commit     {commit}{' + uncommitted changes' if repository['dirty'] else ''}"
-    yield f"  inventory  {', '.join(inventory['sources'])}  {inventory['digest']}"
-    limit = f", limited to {escape_line(str(targets['limit']))}" if targets["limit"] else ""
-    yield f"  targets    {escape_line(str(targets['pattern']))}{limit}: {targets['hosts']} of {inventory['total']} hosts in {count(targets['waves'], 'wave')}"
-    for name, parameter in start["parameters"].items():
-        shown = "(secret)" if parameter.get("secret") else escape_line(json.dumps(parameter.get("value")))
-        yield f"  parameter  {name} = {shown}"
-    yield f"  started    {stamp(past.started)} by {actor['user']} on {actor['machine']} ({start['trigger']})"
+    if past.end:
+        yield f"  reason     {escape_line(str(past.end['reason']))}"
+    yield f"  runbook    {said('runbook', 'name')} {said('runbook', 'version')}  {said('runbook', 'path')}"
+    commit = said("repository", "commit") if past.said("repository", "commit") else "none (not in Git)"
+    yield f"  commit     {commit}{' + uncommitted changes' if past.said('repository', 'dirty') else ''}"
+    sources = past.said("inventory", "sources")
+    names = ", ".join(map(str, sources)) if isinstance(sources, list) else ""
+    yield f"  inventory  {escape_line(names)}  {said('inventory', 'digest')}"
+    yield f"  targets    {_targets(past)}"
+    yield from _parameter_lines(past)
+    who = f"{said('actor', 'user')} on {said('actor', 'machine')} ({said('trigger')})"
+    yield f"  started    {stamp(past.started)} by {who}"
     if past.ended:
         yield f"  ended      {stamp(past.ended)} after {seconds((past.ended - past.started).total_seconds())}"
-    yield f"  plan       {start['plan']}"
-    yield f"  tools      opsascode {tools['opsascode']}, ansible-core {tools['ansible_core']}, Python {tools['python']}"
-    last = "" if past.end_index is None else f" and {past.end_index}"
-    yield f"  ledger     entries {past.start_index}{last}"
+    yield f"  plan       {said('plan')}"
+    versions = f"ansible-core {said('tools', 'ansible_core')}, Python {said('tools', 'python')}"
+    yield f"  tools      opsascode {said('tools', 'opsascode')}, {versions}"
+    yield f"  ledger     {_entries(past)}"
     for host, steps in results.items():
         yield f"\n  {escape_line(host)}"
         width = max((len(str(step["step"])) for step in steps), default=0)
@@ -116,8 +116,30 @@ def _lines(past: PastRun, results: dict[str, list[dict[str, object]]]) -> Iterat
             yield from _step_lines(step, width)
 
 
-def _step_lines(step: dict[str, object], width: int) -> Iterator[str]:
+def _targets(past: PastRun) -> str:
+    limit = past.said("targets", "limit")
+    limited = f", limited to {limit}" if limit else ""
+    waves = past.said("targets", "waves")
+    batches = count(waves, "wave") if isinstance(waves, int) else ""
+    whole = past.said("inventory", "total")
+    return escape_line(f"{past.said('targets', 'pattern')}{limited}: {past.hosts} of {whole} hosts in {batches}")
 
+
+def _parameter_lines(past: PastRun) -> Iterator[str]:
+    parameters = past.said("parameters")
+    for name, parameter in parameters.items() if isinstance(parameters, dict) else ():
+        value = parameter if isinstance(parameter, dict) else {}
+        shown = "(secret)" if value.get("secret") else json.dumps(value.get("value"), ensure_ascii=False)
+        yield f"  parameter  {name} = {escape_line(shown)}"
+
+
+def _entries(past: PastRun) -> str:
+    if past.end_index is None:
+        return f"entry {past.start_index}, and no end record: it is still running, or was cut short"
+    return f"entries {past.start_index} and {past.end_index}"
+
+
+def _step_lines(step: dict[str, object], width: int) -> Iterator[str]:
 
     begun, ended = (datetime.fromisoformat(str(step[key])) for key in ("started", "ended"))
     first, *more = escape_text(str(step["message"])).splitlines() or [""]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import click
 
 from opsascode.cli._console import count, escape_line, wants_colour
-from opsascode.cli._context import Face
 from opsascode.cli._options import format_option
 from opsascode.cli._runs import open_history
 from opsascode.errors import ExitCode, UsageError
@@ -18,6 +17,7 @@ from opsascode.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from opsascode.cli._context import Face
     from opsascode.proof import ProvenRecord, PublicKey
     from opsascode.run import PastRun
 
@@ -25,12 +25,20 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("what", metavar="[RUN|RECEIPT]", required=False)
 @click.option("--all", "everything", is_flag=True, help="Verify every entry of the ledger and the files of every run.")
-@click.option("--key", "keys", multiple=True, metavar="FILE|KEY",
-              help="A public key (file or `ssh-ed25519 ...` line) to verify a receipt with; needed on another machine.")  # fmt: skip
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="FILE|KEY",
+    help="A public key (file or `ssh-ed25519 ...` line) to verify a receipt with; needed on another machine.",
+)
 @format_option
 @click.pass_obj
-def command(face: Face, what: str | None, everything: bool, keys: Sequence[str]) -> int:  # noqa: FBT001 - click passes options by name
-    """Verify a RUN (id or `latest`), a RECEIPT file, or with --all the whole ledger. Exit code 5: something is wrong."""
+def command(face: Face, /, what: str | None, *, everything: bool, keys: Sequence[str]) -> int:
+    """Verify a RUN (id or `latest`), a RECEIPT file, or with --all the whole ledger.
+
+    Exit code 5: something is not what was signed.
+    """
     if (what is None) != everything:
         raise UsageError("say what to verify: a run, a receipt file, or --all")
     if what is not None and Path(what).is_file():
@@ -46,7 +54,14 @@ def _verify_receipt(face: Face, path: Path, words: Sequence[str]) -> int:
     keys = [_public_key(word) for word in words] or [*face.state.public_keys(os.environ)]
     verdict = verify_receipt(path.read_bytes(), keys)
     facts = [] if verdict.faults else [*_record_lines(verdict.records)]
-    facts += [] if verdict.faults else [f"{attachment.name}: {attachment.digest}, as {attachment.named_by} says" for attachment in verdict.attachments]
+    facts += (
+        []
+        if verdict.faults
+        else [
+            f"{attachment.name}: {attachment.digest}, as {attachment.named_by} says"
+            for attachment in verdict.attachments
+        ]
+    )
     return _answer(face, str(path), facts, [str(fault) for fault in verdict.faults])
 
 
@@ -60,7 +75,9 @@ def _verify_ledger(face: Face, name: str | None) -> int:
     faults = [str(fault) for fault in verdict.faults]
     if faults:
         return _answer(face, "ledger", [], faults)
-    facts = [f"ledger: {count(verdict.size, 'entry').replace('entrys', 'entries')}, every signature, hash and checkpoint holds"]
+    facts = [
+        f"ledger: {count(verdict.size, 'entry').replace('entrys', 'entries')}, every signature, hash and checkpoint holds"
+    ]
     history = open_history(face)
     chosen = () if history is None else history.runs() if name is None else (history.find(name),)
     for past in chosen:
@@ -108,4 +125,6 @@ def _public_key(word: str) -> PublicKey:
     try:
         return PublicKey.from_openssh(Path(word).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the key file {word} cannot be read", advice="give the .pub file of the machine key") from error
+        raise UsageError(
+            f"the key file {word} cannot be read", advice="give the .pub file of the machine key"
+        ) from error

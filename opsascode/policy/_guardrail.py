@@ -11,16 +11,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
-from opsascode.errors import Position
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from decimal import Decimal
 
+    from opsascode.errors import Position
     from opsascode.repo import Guardrail
 
 PERMIT_LIFETIME: Final = timedelta(minutes=15)
@@ -135,7 +134,7 @@ def _own_limits(subject: Subject) -> Iterator[Reason]:
             message=f"{source} needs {subject.approvals_required} approval(s), and this release cannot take approvals",
             source=source,
             position=subject.position,
-            mend="run it with a release that has `opsascode approve`, or set approval.required to 0 in a reviewed change",
+            mend="set approval.required to 0 in a reviewed change, or wait for a release that takes approvals",
         )
 
 
@@ -160,9 +159,7 @@ def _broken(guardrail: Guardrail, subject: Subject) -> Iterator[Reason]:
             position=guardrail.position,
             mend=f"start it by one of: {allowed}",
         )
-    limit = BlastRadius(
-        max_hosts=require.max_hosts, max_percent=require.max_percent, position=guardrail.position
-    )
+    limit = BlastRadius(max_hosts=require.max_hosts, max_percent=require.max_percent, position=guardrail.position)
     yield from _too_wide(subject, limit, source, why)
 
 

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from opsascode.run._engine import Engine, RunnerEngine, StageOrder, StageResult
+    from opsascode.run._engine import Engine, RunnerEngine, StageResult
     from opsascode.run._environment import minimal_environment
     from opsascode.run._history import History, PastRun, RunFiles
     from opsascode.run._journal import Ended, HostResult, HostStatus, JournalEvent, Retried, TaskStarted
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from opsascode.run._record import Actor, Phase, Tools
     from opsascode.run._resolve import Request, Resolution, detect_trigger, resolve, split_waves, subject_of
     from opsascode.run._results import Results, StepResult
+    from opsascode.run._stage import StageOrder
     from opsascode.run._state import LATEST, State
     from opsascode.run._verdict import Outcome
 
 _ROOMS = {
-    "_engine": ("Engine", "RunnerEngine", "StageOrder", "StageResult"),
+    "_engine": ("Engine", "RunnerEngine", "StageResult"),
     "_environment": ("minimal_environment",),
     "_history": ("History", "PastRun", "RunFiles"),
     "_journal": ("Ended", "HostResult", "HostStatus", "JournalEvent", "Retried", "TaskStarted"),
@@ -33,6 +34,7 @@ _ROOMS = {
     "_record": ("Actor", "Phase", "Tools"),
     "_resolve": ("Request", "Resolution", "detect_trigger", "resolve", "split_waves", "subject_of"),
     "_results": ("Results", "StepResult"),
+    "_stage": ("StageOrder",),
     "_state": ("LATEST", "State"),
     "_verdict": ("Outcome",),
 }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from opsascode.repo import Runbook, Value
 
-SECRET_PREFIX: Final = "opsascode_secret_"
+SECRET_PREFIX: Final = "opsascode_secret_"  # noqa: S105 - the beginning of a name, not a secret
 _TEMPLATE: Final = re.compile(r"\{[{%#]")
 
 

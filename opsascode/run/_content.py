@@ -13,7 +13,6 @@ import hashlib
 import os
 import shutil
 import stat
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from opsascode.errors import DocumentError, Position, ResolveError
@@ -21,6 +20,7 @@ from opsascode.run._plan import Pin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 CONTENT_DIRECTORIES: Final = (
     "playbooks/ansible",
@@ -56,7 +56,11 @@ def materialise(root: Path, pins: Sequence[Pin], target: Path) -> None:
             msg = f"{pin.path} is gone since the plan was made"
             raise ResolveError(msg, advice="plan again")
         shutil.copytree(
-            source, target / pin.path, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git", "__pycache__")
+            source,
+            target / pin.path,
+            symlinks=True,
+            dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns(".git", "__pycache__"),
         )
         if _tree_digest(target, pin.path) != pin.digest:
             msg = f"{pin.path} has changed since the plan was made"

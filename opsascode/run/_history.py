@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from opsascode.errors import LedgerError, ProofError, UsageError
 from opsascode.proof import Json, open_envelope, sha256_digest
-from opsascode.run._stage import JOURNAL_NAME
 from opsascode.run._perform import PLAN_FILE, RECEIPT_FILE, RESULTS_FILE
 from opsascode.run._record import RUN_END, RUN_START
+from opsascode.run._stage import JOURNAL_NAME
 from opsascode.run._state import LATEST
 
 if TYPE_CHECKING:
@@ -39,10 +39,17 @@ class PastRun:
     start_index: int
     end_index: int | None
 
+    def said(self, *path: str) -> Json:
+        """Give what the start record says at a path, such as `runbook`, `name`; `None` when it says nothing there."""
+        found: Json = dict(self.start)
+        for key in path:
+            found = found.get(key) if isinstance(found, dict) else None
+        return found
+
     @property
     def runbook(self) -> str:
         """The runbook's name."""
-        return str(_part(self.start, "runbook")["name"])
+        return str(self.said("runbook", "name"))
 
     @property
     def outcome(self) -> str:
@@ -62,7 +69,7 @@ class PastRun:
     @property
     def hosts(self) -> int:
         """How many hosts it was planned for."""
-        number = _part(self.start, "targets")["hosts"]
+        number = self.said("targets", "hosts")
         return number if isinstance(number, int) else 0
 
 

@@ -21,9 +21,9 @@ from opsascode.repo import OnFailure, inventory_environment
 from opsascode.run._compiler import PLAYBOOK_DIRECTORY, compile_undo, parameter_variables, render
 from opsascode.run._compose import FlatStep
 from opsascode.run._content import CONTENT_DIRECTORIES, ROLES_DIRECTORIES, materialise
-from opsascode.run._engine import StageOrder
 from opsascode.run._record import Ending, Phase, RunSubject, StageRecord, end_statement, start_statement
 from opsascode.run._results import Results, results_summary
+from opsascode.run._stage import StageOrder
 from opsascode.run._tasks import UNDO_PREFIX
 from opsascode.run._verdict import Outcome
 
@@ -169,7 +169,10 @@ class _Run:
             result = self._start_ansible(Phase.FORWARD, stage.wave, stage.hosts, stage.playbook, content)
             if result.outcome is Outcome.SUCCEEDED:
                 continue
-            worst, why = result.outcome, f"wave {stage.wave} of {total}: {result.reason}" if total > 1 else result.reason
+            worst, why = (
+                result.outcome,
+                f"wave {stage.wave} of {total}: {result.reason}" if total > 1 else result.reason,
+            )
             on_failure = self._resolution.runbook.on_failure
             if result.outcome is Outcome.FAILED and on_failure is OnFailure.CONTINUE:
                 continue

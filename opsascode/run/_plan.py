@@ -156,7 +156,9 @@ class MovedError(OpsError):
     def __init__(self, differences: tuple[str, ...]) -> None:
         """Say everything that moved."""
         moved = "; ".join(differences) or "its bytes"
-        super().__init__(f"not run, as this is not what was planned any more: {moved}", advice="plan again, and review it")
+        super().__init__(
+            f"not run, as this is not what was planned any more: {moved}", advice="plan again, and review it"
+        )
         self.differences = differences
 
 
@@ -180,7 +182,9 @@ def read_plan(data: bytes, *, name: str) -> PlanFile:
             runbook=str(_object(content, "runbook")["name"]),
             limit=None if limit is None else str(limit),
             inventory_sources=tuple(str(source) for source in sources) if isinstance(sources, list) else (),
-            parameters={key: _object(parameters, key)["value"] for key in parameters if "value" in _object(parameters, key)},
+            parameters={
+                key: _object(parameters, key)["value"] for key in parameters if "value" in _object(parameters, key)
+            },
         )
     except (ProofError, KeyError, TypeError) as error:
         msg = f"{name} is not a whole plan file: {error}"

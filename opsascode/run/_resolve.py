@@ -77,9 +77,7 @@ class Resolution:
     gather_facts: bool
 
 
-def resolve(
-    repository: Repository, request: Request, *, environ: Mapping[str, str], cache: Path | None
-) -> Resolution:
+def resolve(repository: Repository, request: Request, *, environ: Mapping[str, str], cache: Path | None) -> Resolution:
     """Settle everything about a run before it starts.
 
     Raises:
@@ -107,7 +105,7 @@ def resolve(
     _check_prometheus(flats, settings)
     stages, whole, facts = _compile(runbook, flats, waves, values, prometheus=settings.prometheus_url or "")
     pins = _pins(repository, (runbook, *composed.values()))
-    plan = _plan(request, git_state(repository.root), inventory, pins, flats, values, waves, stages)
+    plan = _plan(request, _Settled(git_state(repository.root), inventory, pins, flats, values, waves, stages))
     return Resolution(
         plan=plan,
         runbook=runbook,
@@ -181,7 +179,9 @@ def _parameters(runbook: Runbook, request: Request) -> tuple[dict[str, Value], d
     for parameter in runbook.parameters:
         name = parameter.name
         if parameter.secret and name in request.texts:
-            faults.append(f"{name}: a secret cannot be given on the command line, where every user of the machine sees it")
+            faults.append(
+                f"{name}: a secret cannot be given on the command line, where every user of the machine sees it"
+            )
             continue
         if name not in given and parameter.required:
             faults.append(f"{name}: is required" + (f" ({parameter.description})" if parameter.description else ""))
@@ -247,9 +247,7 @@ def _compile(
     variables = parameter_variables(runbook, values)
 
     def plays(hosts: Sequence[str], *, facts: bool) -> list[dict[str, object]]:
-        return compile_wave(
-            runbook, flats, hosts=hosts, variables=variables, gather_facts=facts, prometheus=prometheus
-        )
+        return compile_wave(runbook, flats, hosts=hosts, variables=variables, gather_facts=facts, prometheus=prometheus)
 
     facts = _needs_facts(flats, render(plays(waves[0], facts=False), header=()))
     compiled = [plays(wave, facts=facts) for wave in waves]
@@ -288,25 +286,27 @@ def _pins(repository: Repository, runbooks: Sequence[Runbook]) -> tuple[Pin, ...
     return (*(documents[path] for path in sorted(documents)), *content)
 
 
-def _plan(  # noqa: PLR0913 - a plan is the sum of everything that was resolved
-    request: Request,
-    state: GitState,
-    inventory: Inventory,
-    pins: tuple[Pin, ...],
-    flats: Sequence[FlatStep | Binding],
-    values: Mapping[str, Value],
-    waves: tuple[tuple[str, ...], ...],
-    stages: Sequence[Stage],
-) -> Plan:
-    runbook = request.runbook
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    state: GitState
+    inventory: Inventory
+    pins: tuple[Pin, ...]
+    flats: Sequence[FlatStep | Binding]
+    values: Mapping[str, Value]
+    waves: tuple[tuple[str, ...], ...]
+    stages: Sequence[Stage]
+
+
+def _plan(request: Request, settled: _Settled) -> Plan:
+    runbook, inventory = request.runbook, settled.inventory
     return Plan(
         runbook=runbook.metadata.name,
         version=runbook.metadata.version or "",
         title=runbook.metadata.title,
         source=Pin(path=runbook.source.path, digest=runbook.source.digest),
-        commit=state.commit,
-        dirty=state.dirty,
-        pins=pins,
+        commit=settled.state.commit,
+        dirty=settled.state.dirty,
+        pins=settled.pins,
         inventory_sources=tuple(inventory.sources),
         inventory_digest=inventory.digest,
         inventory_total=inventory.total,
@@ -315,15 +315,15 @@ def _plan(  # noqa: PLR0913 - a plan is the sum of everything that was resolved
         parameters=tuple(
             ParameterValue(
                 name=parameter.name,
-                value=None if parameter.secret else _exact(values[parameter.name]),
+                value=None if parameter.secret else _exact(settled.values[parameter.name]),
                 secret=parameter.secret,
             )
             for parameter in runbook.parameters
         ),
         on_failure=runbook.on_failure.value,
-        steps=tuple(_planned(flat) for flat in flats if isinstance(flat, FlatStep)),
-        waves=waves,
-        playbooks=tuple(sha256_digest(stage.playbook) for stage in stages),
+        steps=tuple(_planned(flat) for flat in settled.flats if isinstance(flat, FlatStep)),
+        waves=settled.waves,
+        playbooks=tuple(sha256_digest(stage.playbook) for stage in settled.stages),
     )
 
 

@@ -101,7 +101,7 @@ class Results:
         steps[result.step] = known.joined(result) if known else result
 
     def _rescue(self, end: Ended) -> None:
-        """A failure on a host that Ansible counts no failure for was rescued: the host went on."""
+        """Note failures that were rescued: Ansible counts none for the host, which went on."""
         for host, counts in end.hosts.items():
             if counts.bad or not counts.rescued:
                 continue
@@ -115,10 +115,7 @@ class Results:
 
     def completed(self, hosts: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
         """Give the steps that each of these hosts completed, in order."""
-        return {
-            host: tuple(result.step for result in self.of(host) if result.status in COMPLETED)
-            for host in hosts
-        }
+        return {host: tuple(result.step for result in self.of(host) if result.status in COMPLETED) for host in hosts}
 
     def failures(self) -> tuple[tuple[str, StepResult], ...]:
         """Give every failed or unreachable step, and every undo that failed, with its host."""

@@ -72,7 +72,9 @@ def step_tasks(flat: FlatStep, *, prometheus: str) -> list[dict[str, object]]:
         task["register"] = register
     if step.retry:
         task.update(
-            retries=step.retry.attempts - 1, delay=math.ceil(step.retry.delay.total_seconds()), until=f"{register} is not failed"
+            retries=step.retry.attempts - 1,
+            delay=math.ceil(step.retry.delay.total_seconds()),
+            until=f"{register} is not failed",
         )
     return [task, *_outputs(flat, conditions)]
 
@@ -132,7 +134,9 @@ def variable(value: Value | Expression) -> object:
     return value
 
 
-def _action(action: Action, register: str, prometheus: str) -> tuple[dict[str, object], dict[str, object]]:
+def _action(  # noqa: PLR0911 - one return for each kind of action
+    action: Action, register: str, prometheus: str
+) -> tuple[dict[str, object], dict[str, object]]:
     """Give the module call, and the keywords that belong to it."""
     match action:
         case TaskStep():
@@ -172,7 +176,12 @@ def _check(expect: str, vantage: Vantage | None = None) -> dict[str, object]:
 
 def _http(check: HttpCheck, register: str) -> tuple[dict[str, object], dict[str, object]]:
     codes = list(check.status)
-    call: dict[str, object] = {"url": check.url, "method": check.method, "status_code": codes, "timeout": _CHECK_SECONDS}
+    call: dict[str, object] = {
+        "url": check.url,
+        "method": check.method,
+        "status_code": codes,
+        "timeout": _CHECK_SECONDS,
+    }
     if check.headers:
         call["headers"] = dict(check.headers)
     if not check.validate_certs:
@@ -183,8 +192,10 @@ def _http(check: HttpCheck, register: str) -> tuple[dict[str, object], dict[str,
     call["return_content"] = True
     keywords = _check(f"{expect} and a body with «{check.contains}»", check.vantage)
     keywords["failed_when"] = [
-        f"{register}.status | default(0) not in {json.dumps(codes)} "
-        f"or {_quoted(check.contains)} not in ({register}.content | default(''))"
+        (
+            f"{register}.status | default(0) not in {json.dumps(codes)} "
+            f"or {_quoted(check.contains)} not in ({register}.content | default(''))"
+        )
     ]
     return {"ansible.builtin.uri": call}, keywords
 
@@ -221,7 +232,8 @@ def _prometheus(check: PrometheusCheck, register: str, prometheus: str) -> tuple
         "timeout": _CHECK_SECONDS,
     }
     keywords = _check(
-        f"{check.query} {check.comparison.value} {check.threshold}, for every series of at least one", Vantage.CONTROLLER
+        f"{check.query} {check.comparison.value} {check.threshold}, for every series of at least one",
+        Vantage.CONTROLLER,
     )
     keywords["vars"] = {
         **_mapping(keywords["vars"]),
@@ -233,8 +245,10 @@ def _prometheus(check: PrometheusCheck, register: str, prometheus: str) -> tuple
     }
     threshold = f"{_quoted(check.threshold)} | float"
     keywords["failed_when"] = [
-        f"{register}.status | default(0) != 200 or opsascode_values | length == 0 or 'NaN' in opsascode_values or "
-        f"opsascode_values | map('float') | reject('{_TESTS[check.comparison]}', {threshold}) | list | length > 0"
+        (
+            f"{register}.status | default(0) != 200 or opsascode_values | length == 0 or 'NaN' in opsascode_values or "
+            f"opsascode_values | map('float') | reject('{_TESTS[check.comparison]}', {threshold}) | list | length > 0"
+        )
     ]
     return {"ansible.builtin.uri": call}, keywords
 

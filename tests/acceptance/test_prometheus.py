@@ -28,7 +28,7 @@ def free_port() -> int:
 
 def has_data(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?query=up", timeout=2) as answer:  # noqa: S310 - our own loopback server
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/query?query=up", timeout=2) as answer:
             return b'"1"' in answer.read()
     except OSError:
         return False

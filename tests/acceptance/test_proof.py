@@ -108,7 +108,9 @@ def test_a_receipt_with_another_attachment_does_not_verify(copy: World, part: st
     body = json.loads(receipt.read_bytes())
     for attachment in body["attachments"]:
         if attachment["name"] == part:
-            attachment["data"] = base64.b64encode(base64.b64decode(attachment["data"]).replace(b"web1", b"web2")).decode()
+            attachment["data"] = base64.b64encode(
+                base64.b64decode(attachment["data"]).replace(b"web1", b"web2")
+            ).decode()
     receipt.write_text(json.dumps(body))
     answer = copy.ops("verify", receipt)
     assert answer.code == 5

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from opsascode.cli._main import _COMMANDS
+from opsascode.errors import ExitCode
 from tests.world import COMMAND
 
 if TYPE_CHECKING:
@@ -93,9 +95,6 @@ def test_a_tampered_receipt_of_the_path_ends_with_5(home: Path) -> None:
 
 
 def test_the_readme_names_every_command_and_exit_code() -> None:
-    from opsascode.cli._main import _COMMANDS
-    from opsascode.errors import ExitCode
-
     for name in _COMMANDS:
         assert f"`opsascode {name}" in README
     for code in ExitCode:

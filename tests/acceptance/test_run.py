@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.world import World
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.world import World
 
 
 def outcome(world: World) -> dict[str, object]:
@@ -44,7 +44,7 @@ class Service(http.server.BaseHTTPRequestHandler):
 
     calls = 0
 
-    def do_GET(self) -> None:  # noqa: N802 - the name http.server calls
+    def do_GET(self) -> None:
         Service.calls += 1
         good = self.path == "/health" or (self.path == "/flaky" and Service.calls > 2)
         self.send_response(200 if good else 500)
@@ -165,10 +165,15 @@ def test_undo_runs_in_reverse_order_only_what_a_host_completed_and_goes_on_past_
           undo: {{task: {{ansible.builtin.shell: "{1}"}}}}
         """
     undo = "echo undo-{0} {{{{ inventory_hostname }}}} >> {{{{ log }}}}"
-    steps = step.format("one", undo.format("one")) + step.format("two", "exit 9") + step.format("three", undo.format("three"))
+    steps = (
+        step.format("one", undo.format("one"))
+        + step.format("two", "exit 9")
+        + step.format("three", undo.format("three"))
+    )
     world.runbook(
         "reverse",
-        steps.replace("{{{{", "{{").replace("}}}}", "}}") + """
+        steps.replace("{{{{", "{{").replace("}}}}", "}}")
+        + """
         - id: half
           when: inventory_hostname == 'web2'
           task: {ansible.builtin.shell: "echo half {{ inventory_hostname }} >> {{ log }}"}
@@ -222,7 +227,7 @@ def test_checks_look_at_real_things_and_say_what_they_found(shared: World, servi
         ('{http: "http://127.0.0.1:{{ port }}/health", expect: {contains: "no such words"}}', "no such words"),
         ('{http: "http://127.0.0.1:1/"}', "refused"),
         ('{tcp: "127.0.0.1:1"}', "127.0.0.1:1"),
-        ('{command: "sh -c \'echo cannot read config >&2; exit 2\'"}', "cannot read config"),
+        ("{command: \"sh -c 'echo cannot read config >&2; exit 2'\"}", "cannot read config"),
         ('{command: "echo all", expect: {contains: "everything"}}', "everything"),
         ('{that: "port < 0", message: "the port {{ port }} is no port"}', "is no port"),
     ],

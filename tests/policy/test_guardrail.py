@@ -31,7 +31,11 @@ SUBJECT = Subject(
 
 
 def guardrail(
-    require: Requirements, *, runbooks: tuple[str, ...] = (), labels: dict[str, str] | None = None, groups: tuple[str, ...] = ()
+    require: Requirements,
+    *,
+    runbooks: tuple[str, ...] = (),
+    labels: dict[str, str] | None = None,
+    groups: tuple[str, ...] = (),
 ) -> Guardrail:
     return Guardrail(
         metadata=Metadata(name="production", title="production", labels={}, position=HERE),
