@@ -47,11 +47,9 @@ def log(face: Face, number: int) -> int:
         if face.json:
             click.echo(json.dumps({**about, "predicate": dict(statement.predicate)}))
         else:
-            kind = statement.predicate_type.removeprefix("urn:opsascode:")
             outcome = escape_line(str(statement.predicate.get("outcome", "")))
-            click.echo(
-                f"{index:>6}  {kind:<14}  {escape_line(statement.subject_name):<24}  {outcome:<13}  {record.digest}"
-            )
+            subject = escape_line(statement.subject_name)
+            click.echo(f"{index:>6}  {statement.kind:<14}  {subject:<24}  {outcome:<13}  {record.digest}")
     return ExitCode.DONE
 
 

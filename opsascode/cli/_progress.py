@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 import click
 
 from opsascode.cli._console import count, escape_line, seconds
-from opsascode.run import Ended, HostResult, HostStatus, Phase, Retried, TaskStarted
+from opsascode.run import Ended, HostResult, HostStatus, Phase, Retried, StepResult, TaskStarted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ SIGNS: Final[Mapping[HostStatus, tuple[str, str]]] = {
     HostStatus.FAILED: ("FAILED", "bold red"),
     HostStatus.UNREACHABLE: ("UNREACHABLE", "bold red"),
 }
-_BAD: Final = frozenset({HostStatus.FAILED, HostStatus.UNREACHABLE})
+_ADDED_BY_ANSIBLE: Final = "validate_argument_spec"
 
 
 class Progress(Protocol):
@@ -104,6 +104,7 @@ class PlainLines:
     def __init__(self, plan: Plan) -> None:
         """Measure the columns once."""
         self._waves = len(plan.waves)
+        self._tasks: dict[str, TaskStarted] = {}
         self._step = max((len(step.id) for step in plan.steps), default=4)
         self._host = max((len(host) for host in plan.hosts), default=4)
 
@@ -118,19 +119,33 @@ class PlainLines:
         click.echo(stage_title(phase, wave, self._waves, hosts))
 
     def event(self, event: JournalEvent) -> None:
-        """Tell results and retries."""
+        """Tell results and retries; a step of several tasks says which."""
         match event:
-            case HostResult() if event.step:
+            case TaskStarted():
+                self._tasks[event.task] = event
+            case HostResult() if event.step and not self._is_noise(event):
                 took = seconds((event.ended - event.started).total_seconds())
-                message = f"  {escape_line(event.message)}" if event.message and _worth_telling(event) else ""
                 word, _ = SIGNS[event.status]
+                said = [self._task_name(event), event.message if event.status is not HostStatus.SKIPPED else ""]
+                text = "  ".join(escape_line(part) for part in said if part)
                 host = escape_line(event.host)
-                click.echo(f"  {event.step:<{self._step}}  {host:<{self._host}}  {word:<11} {took:>6}{message}")
+                line = f"  {event.step:<{self._step}}  {host:<{self._host}}  {word:<11} {took:>6}  {text}"
+                click.echo(line.rstrip())
             case Retried() if event.step:
                 tries = f"retry {event.attempt}/{event.attempts}"
                 click.echo(f"  {event.step:<{self._step}}  {escape_line(event.host):<{self._host}}  {tries}")
             case _:
                 pass
+
+    def _task_name(self, event: HostResult) -> str:
+        task = self._tasks.get(event.task)
+        own = task is None or not event.step or task.name == event.step or task.name.startswith(f"{event.step} | ")
+        return "" if own or task is None else f"[{task.name}]"
+
+    def _is_noise(self, event: HostResult) -> bool:
+        """Whether Ansible itself put the task there, and it went well."""
+        task = self._tasks.get(event.task)
+        return task is not None and task.action.endswith(_ADDED_BY_ANSIBLE) and event.status is HostStatus.OK
 
 
 class LiveTable:
@@ -143,12 +158,12 @@ class LiveTable:
 
         self._plan = plan
         self._console = Console(file=sys.stdout, highlight=False)
-        self._live = Live(console=self._console, refresh_per_second=_REDRAWS_A_SECOND, get_renderable=self._table)
         self._title = ""
         self._hosts: tuple[str, ...] = ()
-        self._steps: dict[str, dict[str, HostResult]] = {}
+        self._steps: dict[str, dict[str, StepResult]] = {}
         self._running: tuple[str, float] | None = None
         self._retries: dict[tuple[str, str], Retried] = {}
+        self._live = Live(console=self._console, refresh_per_second=_REDRAWS_A_SECOND, get_renderable=self._table)
 
     def __enter__(self) -> Self:
         return self
@@ -175,9 +190,9 @@ class LiveTable:
             case Retried() if event.step:
                 self._retries[event.step, event.host] = event
             case HostResult() if event.step:
-                known = self._steps.setdefault(event.step, {}).get(event.host)
-                if known is None or known.status not in _BAD:
-                    self._steps[event.step][event.host] = event
+                results = self._steps.setdefault(event.step, {})
+                result, known = StepResult.of(event), results.get(event.host)
+                results[event.host] = known.joined(result) if known else result
             case Ended():
                 self._running = None
             case _:
@@ -205,7 +220,7 @@ class LiveTable:
     def _headings(self) -> tuple[str, ...]:
         return self._hosts if len(self._hosts) <= _HOST_COLUMNS else (f"{len(self._hosts)} hosts",)
 
-    def _cells(self, step: str, results: Mapping[str, HostResult]) -> Iterator[str]:
+    def _cells(self, step: str, results: Mapping[str, StepResult]) -> Iterator[str]:
         running = self._running is not None and self._running[0] == step
         if len(self._hosts) > _HOST_COLUMNS:
             tally = Counter(result.status for result in results.values())
@@ -224,7 +239,7 @@ class LiveTable:
             else:
                 yield ""
 
-    def _time(self, step: str, results: Mapping[str, HostResult]) -> str:
+    def _time(self, step: str, results: Mapping[str, StepResult]) -> str:
         if self._running is not None and self._running[0] == step:
             return seconds(time.monotonic() - self._running[1])
         if not results:
@@ -238,7 +253,3 @@ def stage_title(phase: Phase, wave: int, waves: int, hosts: tuple[str, ...]) -> 
     if phase is Phase.UNDO:
         return f"undo on {count(len(hosts), 'host')}"
     return f"wave {wave} of {waves}: {count(len(hosts), 'host')}"
-
-
-def _worth_telling(event: HostResult) -> bool:
-    return event.status in _BAD or event.status is HostStatus.IGNORED or event.status is HostStatus.OK

@@ -195,6 +195,5 @@ def _tell(face: Face, report: RunReport) -> None:
     style = {"succeeded": "green", "failed": "red", "canceled": "yellow"}.get(report.outcome.value, "magenta")
     word = click.style(report.outcome.value, fg=style, bold=True) if wants_colour() else report.outcome.value
     click.echo(f"\n{word} in {seconds(took)}: {escape_line(report.reason)}")
-    click.echo(
-        f"recorded as ledger entries {report.entries[0]} and {report.entries[1]}; prove it: opsascode verify {report.run}"
-    )
+    first, last = report.entries
+    click.echo(f"recorded as ledger entries {first} and {last}; prove it: opsascode verify {report.run}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from opsascode.cli._console import count, escape_line, wants_colour
+from opsascode.cli._console import escape_line, wants_colour
 from opsascode.cli._options import format_option
 from opsascode.cli._runs import open_history
 from opsascode.errors import ExitCode, UsageError
@@ -75,9 +75,8 @@ def _verify_ledger(face: Face, name: str | None) -> int:
     faults = [str(fault) for fault in verdict.faults]
     if faults:
         return _answer(face, "ledger", [], faults)
-    facts = [
-        f"ledger: {count(verdict.size, 'entry').replace('entrys', 'entries')}, every signature, hash and checkpoint holds"
-    ]
+    entries = f"{verdict.size} {'entry' if verdict.size == 1 else 'entries'}"
+    facts = [f"ledger: {entries}, every signature, hash and checkpoint holds"]
     history = open_history(face)
     chosen = () if history is None else history.runs() if name is None else (history.find(name),)
     for past in chosen:
@@ -97,10 +96,11 @@ def _run_line(past: PastRun) -> str:
 def _record_lines(records: Sequence[ProvenRecord]) -> Iterator[str]:
     for record in records:
         statement = record.record.statement
-        kind = statement.predicate_type.removeprefix("urn:opsascode:")
         outcome = statement.predicate.get("outcome")
-        result = f", outcome {outcome}" if outcome else ""
-        yield f"{kind} of run {escape_line(statement.subject_name)}{result}, signed by {record.record.keyid}, entry {record.index} of {record.checkpoint.origin}"
+        result = f" ({outcome})" if outcome else ""
+        what = f"{statement.kind} of {statement.subject_name}{result}"
+        yield f"entry {record.index} of {record.checkpoint.origin}: {what}"
+        yield f"  signed by {record.record.keyid}"
 
 
 def _answer(face: Face, what: str, facts: Sequence[str], faults: Sequence[str]) -> int:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from opsascode.repo import Runbook, Value
 
 PLAYBOOK_DIRECTORY: Final = "playbooks"
+FACTS_STEP: Final = "facts"  # gathering facts is no step of the runbook, and can fail all the same
 
 
 class _Dumper(yaml.CSafeDumper if yaml.__with_libyaml__ else yaml.SafeDumper):  # type: ignore[misc]  # PyYAML picks the base by how it was built
@@ -122,8 +123,9 @@ def _play(
         "hosts": list(hosts),
         "gather_facts": gather_facts,
     }
-    if variables:
-        play["vars"] = scope_variables(variables)
+    own = {STEP_VARIABLE: FACTS_STEP} if gather_facts else {}
+    if variables or own:
+        play["vars"] = {**scope_variables(variables), **own}
     play["tasks"] = []
     return play
 

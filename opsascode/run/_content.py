@@ -31,6 +31,7 @@ CONTENT_DIRECTORIES: Final = (
     "playbooks/vars",
     "roles",
 )
+_TEXTS: Final = frozenset({".yml", ".yaml", ".j2"})
 ROLES_DIRECTORIES: Final = ("playbooks/ansible/roles", "playbooks/roles", "roles")
 
 
@@ -42,6 +43,18 @@ def pin_content(root: Path, extra: Sequence[str] = ()) -> tuple[Pin, ...]:
     """
     names = dict.fromkeys((*CONTENT_DIRECTORIES, *extra))
     return tuple(Pin(path=name, digest=_tree_digest(root, name)) for name in names if (root / name).is_dir())
+
+
+def read_texts(root: Path, names: Sequence[str]) -> bytes:
+    """Give the text of all YAML files and templates in these directories, one after the other."""
+    texts = (
+        path.read_bytes()
+        for name in dict.fromkeys(names)
+        if (root / name).is_dir()
+        for path in sorted(_entries(root / name))
+        if path.suffix in _TEXTS and path.is_file()
+    )
+    return b"\n".join(texts)
 
 
 def materialise(root: Path, pins: Sequence[Pin], target: Path) -> None:

@@ -19,12 +19,12 @@ from opsascode.proof import sha256_digest
 from opsascode.repo import CheckedValue, PrometheusCheck, RoleStep, git_state, resolve_inventory
 from opsascode.run._compiler import compile_wave, parameter_variables, render
 from opsascode.run._compose import SECRET_PREFIX, FlatStep, flatten
-from opsascode.run._content import pin_content
+from opsascode.run._content import ROLES_DIRECTORIES, pin_content, read_texts
 from opsascode.run._environment import minimal_environment
 from opsascode.run._plan import ParameterValue, Pin, Plan, PlannedStep
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from opsascode.proof import Json
@@ -103,7 +103,14 @@ def resolve(repository: Repository, request: Request, *, environ: Mapping[str, s
 
     flats = flatten(runbook, lookup)
     _check_prometheus(flats, settings)
-    stages, whole, facts = _compile(runbook, flats, waves, values, prometheus=settings.prometheus_url or "")
+    stages, whole, facts = _compile(
+        runbook,
+        flats,
+        waves,
+        values,
+        prometheus=settings.prometheus_url or "",
+        role_texts=lambda: read_texts(repository.root, (*ROLES_DIRECTORIES, *settings.roles_path)),
+    )
     pins = _pins(repository, (runbook, *composed.values()))
     plan = _plan(request, _Settled(git_state(repository.root), inventory, pins, flats, values, waves, stages))
     return Resolution(
@@ -243,13 +250,14 @@ def _compile(
     values: Mapping[str, Value],
     *,
     prometheus: str,
+    role_texts: Callable[[], bytes],
 ) -> tuple[tuple[Stage, ...], bytes, bool]:
     variables = parameter_variables(runbook, values)
 
     def plays(hosts: Sequence[str], *, facts: bool) -> list[dict[str, object]]:
         return compile_wave(runbook, flats, hosts=hosts, variables=variables, gather_facts=facts, prometheus=prometheus)
 
-    facts = _needs_facts(flats, render(plays(waves[0], facts=False), header=()))
+    facts = _needs_facts(flats, render(plays(waves[0], facts=False), header=()), role_texts)
     compiled = [plays(wave, facts=facts) for wave in waves]
     header = (
         f"Compiled from {runbook.source.path} ({runbook.source.digest}).",
@@ -265,10 +273,15 @@ def _compile(
     return tuple(stages), whole, facts
 
 
-def _needs_facts(flats: Sequence[FlatStep | Binding], playbook: bytes) -> bool:
-    if any(isinstance(flat, FlatStep) and isinstance(flat.step.action, RoleStep) for flat in flats):
+def _needs_facts(flats: Sequence[FlatStep | Binding], playbook: bytes, role_texts: Callable[[], bytes]) -> bool:
+    """Whether the steps, or the roles they use, name a fact; what a collection's role uses is not known."""
+    roles = [
+        flat.step.action.name for flat in flats if isinstance(flat, FlatStep) and isinstance(flat.step.action, RoleStep)
+    ]
+    if any("." in name for name in roles):
         return True
-    return any(not _NOT_FACTS.fullmatch(name) for name in _ANSIBLE_NAME.findall(playbook))
+    text = playbook + role_texts() if roles else playbook
+    return any(not _NOT_FACTS.fullmatch(name) for name in _ANSIBLE_NAME.findall(text))
 
 
 def _pins(repository: Repository, runbooks: Sequence[Runbook]) -> tuple[Pin, ...]:

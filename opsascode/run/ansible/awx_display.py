@@ -41,6 +41,7 @@ DOCUMENTATION = """
 """
 
 STEP_VARIABLE: Final = "opsascode_step"
+EXPECT_VARIABLE: Final = "opsascode_expect"
 NAME_LIMIT: Final = 512
 MESSAGE_LIMIT: Final = 4096
 TEXT_LIMIT: Final = 8192
@@ -150,7 +151,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # reason: ansible pub
         rc = data.get("rc")
         fields |= {
             "status": status,
-            "message": self._shown(_message(data, status, task.action), MESSAGE_LIMIT),
+            "message": self._shown(_message(data, status, task.action) + _expected(result, status), MESSAGE_LIMIT),
             "rc": rc if type(rc) is int else None,
             "output": self._evidence(_output(data), TEXT_LIMIT),
             "started": self._begun.pop((task._uuid, host), None) or _now(),
@@ -231,7 +232,8 @@ def _message(data: dict[str, Any], status: str, action: str) -> str:
     if status == "skipped":
         return _text(data.get("skip_reason") or data.get("msg"))
     if status in {"ok", "changed"}:
-        return _debugged(data) if action.rpartition(".")[2] == "debug" else _text(data.get("msg"))
+        told = _debugged(data) if action.rpartition(".")[2] == "debug" else _text(data.get("msg"))
+        return "" if told.startswith(NOTHING_SAID) else told
     items = data.get("results")
     if isinstance(items, list):
         bad = [i for i in items if isinstance(i, dict) and (i.get("failed") or i.get("unreachable"))]
@@ -240,6 +242,12 @@ def _message(data: dict[str, Any], status: str, action: str) -> str:
         if said:
             return "\n".join(said + more)
     return _complaint(data)
+
+
+def _expected(result: Any, status: str) -> str:
+    """What a failed check looked for, where its task says so."""
+    looked_for = (result._task_fields.get("vars") or {}).get(EXPECT_VARIABLE)
+    return f"\n(expected {looked_for})" if looked_for and status in {"failed", "ignored"} else ""
 
 
 def _complaint(data: dict[str, Any]) -> str:
