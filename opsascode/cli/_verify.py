@@ -44,7 +44,7 @@ def command(face: Face, /, what: str | None, *, everything: bool, keys: Sequence
     if what is not None and Path(what).is_file():
         return _verify_receipt(face, Path(what), keys)
     if keys:
-        raise UsageError("--key is for receipts", advice="give the path of a receipt file")
+        raise UsageError(f"there is no receipt file {what}", advice="--key is only for verifying a receipt")
     return _verify_ledger(face, what)
 
 
