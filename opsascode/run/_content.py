@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import stat
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from opsascode.errors import DocumentError, Position, ResolveError
@@ -35,14 +36,20 @@ _TEXTS: Final = frozenset({".yml", ".yaml", ".j2"})
 ROLES_DIRECTORIES: Final = ("playbooks/ansible/roles", "playbooks/roles", "roles")
 
 
-def pin_content(root: Path, extra: Sequence[str] = ()) -> tuple[Pin, ...]:
-    """Pin every content directory that exists, and the `extra` ones from the settings.
+def pin_content(root: Path, extra: Sequence[str] = (), playbooks: Sequence[str] = ()) -> tuple[Pin, ...]:
+    """Pin every content directory that exists, the `extra` ones, and for each playbook the directory it lies in.
+
+    A playbook that lies in the root of the repository is pinned by itself.
 
     Raises:
         DocumentError: a symbolic link leads out of the repository, or an entry is neither file, directory nor link.
     """
     names = dict.fromkeys((*CONTENT_DIRECTORIES, *extra))
-    return tuple(Pin(path=name, digest=_tree_digest(root, name)) for name in names if (root / name).is_dir())
+    for playbook in playbooks:
+        directory = str(PurePosixPath(playbook).parent)
+        if not any(PurePosixPath(playbook).is_relative_to(name) for name in names):
+            names[playbook if directory == "." else directory] = None
+    return tuple(Pin(path=name, digest=_tree_digest(root, name)) for name in names if (root / name).exists())
 
 
 def read_texts(root: Path, names: Sequence[str]) -> bytes:
@@ -65,16 +72,19 @@ def materialise(root: Path, pins: Sequence[Pin], target: Path) -> None:
     """
     for pin in pins:
         source = root / pin.path
-        if not source.is_dir():
+        if not source.exists():
             msg = f"{pin.path} is gone since the plan was made"
             raise ResolveError(msg, advice="plan again")
-        shutil.copytree(
-            source,
-            target / pin.path,
-            symlinks=True,
-            dirs_exist_ok=True,
-            ignore=shutil.ignore_patterns(".git", "__pycache__"),
-        )
+        if source.is_file():
+            shutil.copy2(source, target / pin.path)
+        else:
+            shutil.copytree(
+                source,
+                target / pin.path,
+                symlinks=True,
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns(".git", "__pycache__"),
+            )
         if _tree_digest(target, pin.path) != pin.digest:
             msg = f"{pin.path} has changed since the plan was made"
             raise ResolveError(msg, advice="plan again")
@@ -89,6 +99,9 @@ def _tree_digest(root: Path, name: str) -> str:
 
 
 def _entries(directory: Path) -> Iterator[Path]:
+    if directory.is_file():
+        yield directory
+        return
     for path in directory.iterdir():
         if path.is_dir() and not path.is_symlink():
             if path.name not in {".git", "__pycache__"}:
@@ -107,9 +120,9 @@ def _mode(path: Path) -> bytes:
 def _entry_digest(root: Path, path: Path) -> bytes:
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
-        if not path.resolve().is_relative_to(root.resolve()):
+        if path.readlink().is_absolute() or not path.resolve().is_relative_to(root.resolve()):
             raise DocumentError(
-                "this symbolic link leads out of the repository",
+                "this symbolic link is absolute, or leads out of the repository",
                 position=Position(path=str(path.relative_to(root))),
                 advice="put the file itself into the repository",
             )

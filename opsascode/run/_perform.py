@@ -20,7 +20,7 @@ from opsascode.proof import make_receipt, open_envelope, seal, sha256_digest
 from opsascode.repo import OnFailure, inventory_environment
 from opsascode.run._compiler import PLAYBOOK_DIRECTORY, compile_undo, parameter_variables, render
 from opsascode.run._compose import FlatStep
-from opsascode.run._content import CONTENT_DIRECTORIES, ROLES_DIRECTORIES, materialise
+from opsascode.run._content import ROLES_DIRECTORIES, materialise
 from opsascode.run._record import Ending, Phase, RunSubject, StageRecord, end_statement, start_statement
 from opsascode.run._results import Results, results_summary
 from opsascode.run._stage import StageOrder
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from opsascode.repo import Repository
     from opsascode.run._engine import Engine, StageResult
     from opsascode.run._journal import JournalEvent
-    from opsascode.run._plan import Pin
     from opsascode.run._record import Actor, Tools
     from opsascode.run._resolve import Resolution
     from opsascode.run._state import State
@@ -130,7 +129,7 @@ class _Run:
         content = self._directory / "content"
         try:
             (content / PLAYBOOK_DIRECTORY).mkdir(mode=0o700, parents=True)
-            materialise(self._order.repository.root, self._content_pins(), content)
+            materialise(self._order.repository.root, self._plan.trees, content)
             _write(self._directory / PLAN_FILE, self._plan.content)
         except OpsError:
             shutil.rmtree(self._directory, ignore_errors=True)
@@ -147,11 +146,6 @@ class _Run:
         if failure is not None:
             raise failure
         return report
-
-    def _content_pins(self) -> tuple[Pin, ...]:
-        settings = self._order.repository.settings
-        names = {*CONTENT_DIRECTORIES, *settings.roles_path, *settings.collections_path}
-        return tuple(pin for pin in self._plan.pins if pin.path in names)
 
     def _begin(self, now: datetime) -> tuple[int, str]:
         about = self._order.circumstances

@@ -55,7 +55,11 @@ class PlannedStep:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Everything that was resolved; `waves` holds the host batches in order, `playbooks` one digest a wave."""
+    """Everything that was resolved.
+
+    `pins` are the documents it was resolved from, `trees` the Ansible content a run works on a copy of. `waves` holds
+    the host batches in order, `playbooks` one digest a wave.
+    """
 
     runbook: str
     version: str
@@ -64,6 +68,7 @@ class Plan:
     commit: str | None
     dirty: bool
     pins: tuple[Pin, ...]
+    trees: tuple[Pin, ...]
     inventory_sources: tuple[str, ...]
     inventory_digest: str
     inventory_total: int
@@ -103,6 +108,7 @@ class Plan:
             },
             "repository": {"commit": self.commit, "dirty": self.dirty},
             "pins": {pin.path: pin.digest for pin in self.pins},
+            "trees": {pin.path: pin.digest for pin in self.trees},
             "inventory": {
                 "sources": list(self.inventory_sources),
                 "digest": self.inventory_digest,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from opsascode.errors import DocumentError, ResolveError, UsageError
 from opsascode.policy import BlastRadius, Subject, Trigger
 from opsascode.proof import sha256_digest
-from opsascode.repo import CheckedValue, PrometheusCheck, RoleStep, git_state, resolve_inventory
+from opsascode.repo import CheckedValue, PlaybookStep, PrometheusCheck, RoleStep, git_state, resolve_inventory
 from opsascode.run._compiler import compile_wave, parameter_variables, render
 from opsascode.run._compose import SECRET_PREFIX, FlatStep, flatten
 from opsascode.run._content import ROLES_DIRECTORIES, pin_content, read_texts
@@ -111,8 +111,8 @@ def resolve(repository: Repository, request: Request, *, environ: Mapping[str, s
         prometheus=settings.prometheus_url or "",
         role_texts=lambda: read_texts(repository.root, (*ROLES_DIRECTORIES, *settings.roles_path)),
     )
-    pins = _pins(repository, (runbook, *composed.values()))
-    plan = _plan(request, _Settled(git_state(repository.root), inventory, pins, flats, values, waves, stages))
+    pins, trees = _pins(repository, (runbook, *composed.values())), _trees(repository, flats)
+    plan = _plan(request, _Settled(git_state(repository.root), inventory, pins, trees, flats, values, waves, stages))
     return Resolution(
         plan=plan,
         runbook=runbook,
@@ -295,8 +295,14 @@ def _pins(repository: Repository, runbooks: Sequence[Runbook]) -> tuple[Pin, ...
     if settings_of_ansible.is_file():
         digest = sha256_digest(settings_of_ansible.read_bytes())
         documents[ANSIBLE_SETTINGS] = Pin(path=ANSIBLE_SETTINGS, digest=digest)
-    content = pin_content(repository.root, (*settings.roles_path, *settings.collections_path))
-    return (*(documents[path] for path in sorted(documents)), *content)
+    return tuple(documents[path] for path in sorted(documents))
+
+
+def _trees(repository: Repository, flats: Sequence[FlatStep | Binding]) -> tuple[Pin, ...]:
+    settings = repository.settings
+    actions = [flat.step.action for flat in flats if isinstance(flat, FlatStep)]
+    playbooks = [action.path for action in actions if isinstance(action, PlaybookStep)]
+    return pin_content(repository.root, (*settings.roles_path, *settings.collections_path), playbooks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +310,7 @@ class _Settled:
     state: GitState
     inventory: Inventory
     pins: tuple[Pin, ...]
+    trees: tuple[Pin, ...]
     flats: Sequence[FlatStep | Binding]
     values: Mapping[str, Value]
     waves: tuple[tuple[str, ...], ...]
@@ -320,6 +327,7 @@ def _plan(request: Request, settled: _Settled) -> Plan:
         commit=settled.state.commit,
         dirty=settled.state.dirty,
         pins=settled.pins,
+        trees=settled.trees,
         inventory_sources=tuple(inventory.sources),
         inventory_digest=inventory.digest,
         inventory_total=inventory.total,
