@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from datetime import datetime
 
-_HARMLESS: Final = frozenset("\n\t")
 _UNSAFE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+_WIDEST_SHORT_ESCAPE: Final = 0xFFFF
 
 
-def escape_text(text: str) -> str:
-    """Show control, bidirectional and other invisible characters as visible escapes; keep line breaks and tabs."""
+def escape_text(text: str, *, keep: str = "\n\t") -> str:
+    r"""Show control, bidirectional and other invisible characters as escapes such as `\u202e`, except those to `keep`."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_escape(character) for character in text)
+    return "".join(character if character in keep else _escape(character) for character in text)
 
 
 def escape_line(text: str) -> str:
@@ -27,10 +27,10 @@ def escape_line(text: str) -> str:
 
 
 def _escape(character: str) -> str:
-    if character in _HARMLESS or unicodedata.category(character) not in _UNSAFE_CATEGORIES:
+    if unicodedata.category(character) not in _UNSAFE_CATEGORIES:
         return character
     code = ord(character)
-    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004 - the widths of Python's own escapes
+    return f"\\u{code:04x}" if code <= _WIDEST_SHORT_ESCAPE else f"\\U{code:08x}"
 
 
 def wants_colour() -> bool:

@@ -11,11 +11,11 @@ Not here: finding problems (`repo`), printing (`_check`).
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from opsascode import __version__
+from opsascode.cli._console import escape_text
 from opsascode.repo import Severity
 
 if TYPE_CHECKING:
@@ -24,15 +24,7 @@ if TYPE_CHECKING:
     from opsascode.repo import CheckReport, Problem
 
 FORMATS: Final = ("text", "json", "github", "sarif")
-_UNSAFE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
-)
 _SARIF_SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
-
-
-def visible(text: str) -> str:
-    r"""Show control characters, and characters that reorder or hide text, as escapes such as `\u202e`."""
-    return _UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
 def format_report(report: CheckReport, form: str, *, base: str = "") -> str:
@@ -64,7 +56,7 @@ def problem_lines(problem: Problem, *, base: str = "") -> list[str]:
         detail.append(f"→ {problem.mend}" if detail else problem.mend)
     if detail:
         lines.append("    " + "  ".join(detail))
-    return [visible(line) for line in lines]
+    return [escape_text(line, keep="") for line in lines]
 
 
 def count_line(report: CheckReport) -> str:
@@ -112,7 +104,7 @@ def _github(problem: Problem) -> str:
     fields = {"file": place.path, "line": place.line, "col": place.column, "title": problem.code}
     head = ",".join(f"{key}={_github_property(str(value))}" for key, value in fields.items())
     message = problem.message + (f" ({problem.document_path})" if problem.document_path else "")
-    message = visible(message) + (f"\n{visible(problem.mend)}" if problem.mend else "")
+    message = escape_text(message, keep="") + (f"\n{escape_text(problem.mend, keep='')}" if problem.mend else "")
     return f"::{problem.severity.value} {head}::{_github_data(message)}"
 
 
@@ -121,7 +113,7 @@ def _github_data(text: str) -> str:
 
 
 def _github_property(text: str) -> str:
-    return _github_data(visible(text)).replace(":", "%3A").replace(",", "%2C")
+    return _github_data(escape_text(text, keep="")).replace(":", "%3A").replace(",", "%2C")
 
 
 def _sarif(problems: Sequence[Problem]) -> str:
@@ -153,7 +145,7 @@ def _sarif_result(problem: Problem, index: int) -> dict[str, Any]:
     location: dict[str, Any] = {"physicalLocation": physical}
     if problem.document_path:
         location["logicalLocations"] = [{"fullyQualifiedName": problem.document_path}]
-    text = visible(problem.message) + (f"\n{visible(problem.mend)}" if problem.mend else "")
+    text = escape_text(problem.message, keep="") + (f"\n{escape_text(problem.mend, keep='')}" if problem.mend else "")
     return {
         "ruleId": problem.code,
         "ruleIndex": index,

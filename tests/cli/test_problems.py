@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from opsascode.cli._problems import FORMATS, count_line, format_report, visible
+from opsascode.cli._console import escape_text
+from opsascode.cli._problems import FORMATS, count_line, format_report
 from opsascode.errors import Position
 from opsascode.repo import CheckReport, Problem, Severity
 
@@ -94,4 +95,4 @@ def test_an_unknown_form_is_a_defect() -> None:
 
 
 def test_ordinary_text_stays_as_it_is() -> None:
-    assert visible("«Grüße» → 日本語") == "«Grüße» → 日本語"
+    assert escape_text("«Grüße» → 日本語") == "«Grüße» → 日本語"
