@@ -15,7 +15,7 @@ _WIDEST_SHORT_ESCAPE: Final = 0xFFFF
 
 
 def escape_text(text: str, *, keep: str = "\n\t") -> str:
-    r"""Show control, bidirectional and other invisible characters as escapes such as `\u202e`, except those to `keep`."""
+    r"""Show control, bidirectional and other invisible characters as escapes (`\u202e`), except those to `keep`."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(character if character in keep else _escape(character) for character in text)

@@ -104,7 +104,7 @@ def _github(problem: Problem) -> str:
     fields = {"file": place.path, "line": place.line, "col": place.column, "title": problem.code}
     head = ",".join(f"{key}={_github_property(str(value))}" for key, value in fields.items())
     message = problem.message + (f" ({problem.document_path})" if problem.document_path else "")
-    message = escape_text(message, keep="") + (f"\n{escape_text(problem.mend, keep='')}" if problem.mend else "")
+    message = "\n".join(escape_text(part, keep="") for part in (message, problem.mend) if part)
     return f"::{problem.severity.value} {head}::{_github_data(message)}"
 
 
@@ -145,7 +145,7 @@ def _sarif_result(problem: Problem, index: int) -> dict[str, Any]:
     location: dict[str, Any] = {"physicalLocation": physical}
     if problem.document_path:
         location["logicalLocations"] = [{"fullyQualifiedName": problem.document_path}]
-    text = escape_text(problem.message, keep="") + (f"\n{escape_text(problem.mend, keep='')}" if problem.mend else "")
+    text = "\n".join(escape_text(part, keep="") for part in (problem.message, problem.mend) if part)
     return {
         "ruleId": problem.code,
         "ruleIndex": index,
