@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 import importlib.metadata
 import json
 import os
 import platform
+import pwd
 import secrets
 import signal
 import socket
@@ -144,7 +144,7 @@ def _circumstances(face: Face, trigger: Trigger, *, forks: int, verbosity: int) 
     now = datetime.now(UTC)
     return Circumstances(
         run=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
-        actor=Actor(user=getpass.getuser(), machine=socket.gethostname(), detail=os.environ.get("GITHUB_ACTOR", "")),
+        actor=Actor(user=_account(), machine=socket.gethostname(), detail=os.environ.get("GITHUB_ACTOR", "")),
         trigger=trigger,
         tools=Tools(
             opsascode=__version__,
@@ -157,6 +157,14 @@ def _circumstances(face: Face, trigger: Trigger, *, forks: int, verbosity: int) 
         forks=forks,
         verbosity=verbosity,
     )
+
+
+def _account() -> str:
+    """Name the account of this process; the environment, which anybody can set, is not asked."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
 
 
 def _progress(face: Face, resolution: Resolution, run: str) -> Progress:

@@ -8,6 +8,7 @@ Not here: whether the plan may run (`policy`), running it (`_perform`).
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -24,13 +25,14 @@ from opsascode.run._environment import minimal_environment
 from opsascode.run._plan import ParameterValue, Pin, Plan, PlannedStep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from opsascode.proof import Json
     from opsascode.repo import GitState, Inventory, Parameter, Repository, Runbook, Settings, Value, Wave
     from opsascode.run._compose import Binding
 
+_SHORTEST_LEAK: Final = 4
 ANSIBLE_SETTINGS: Final = "ansible.cfg"
 _ANSIBLE_NAME: Final = re.compile(rb"\bansible_[a-z0-9_]+")
 _NOT_FACTS: Final = re.compile(
@@ -199,10 +201,23 @@ def _parameters(runbook: Runbook, request: Request) -> tuple[dict[str, Value], d
             secrets[name] = str(settled.value)
         else:
             values[name] = settled.value
+    faults.extend(_leaks(values, secrets))
     if faults:
         known_names = ", ".join(parameter.name for parameter in runbook.parameters) or "none"
         raise ResolveError("; ".join(faults), advice=f"parameters of {runbook.metadata.name}: {known_names}")
     return values, secrets
+
+
+def _leaks(values: Mapping[str, Value], secrets: Mapping[str, Json]) -> Iterator[str]:
+    """Find secrets that stand in another parameter too, which plan and record would hold for ever."""
+    for name, secret in secrets.items():
+        for other, value in values.items():
+            if (
+                isinstance(secret, str)
+                and len(secret) >= _SHORTEST_LEAK
+                and secret in json.dumps(value, ensure_ascii=False)
+            ):
+                yield f"{other}: holds the value of the secret {name}, and would be recorded"
 
 
 def _settle(parameter: Parameter, request: Request) -> CheckedValue:

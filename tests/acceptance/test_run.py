@@ -394,6 +394,18 @@ def test_a_secret_is_used_and_stands_nowhere_afterwards(world: World, tmp_path: 
     assert secret not in answer.out + answer.err
 
 
+def test_a_secret_in_another_parameter_is_refused_as_it_would_be_recorded(world: World) -> None:
+    world.runbook("leaky", """
+        - id: use
+          task: {ansible.builtin.uri: {url: "{{ url }}", headers: {token: "{{ token }}"}}}
+        """, parameters="{token: {type: string, secret: true}, url: {type: string}}")  # fmt: skip
+    answer = world.ops("run", "leaky", "-e", "url=http://x/?t=hunter2", "-y", OPSASCODE_PARAM_TOKEN="hunter2")
+    assert answer.code == 2
+    assert "holds the value of the secret token" in answer.err
+    assert "hunter2" not in answer.err
+    assert not world.ledger.exists()
+
+
 def test_ctrl_c_stops_the_run_closes_the_record_and_leaves_no_process(world: World, tmp_path: Path) -> None:
     marker = tmp_path / "sleeper"
     world.runbook("long", """

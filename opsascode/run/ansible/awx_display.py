@@ -233,7 +233,7 @@ def _message(data: dict[str, Any], status: str, action: str) -> str:
         return _text(data.get("skip_reason") or data.get("msg"))
     if status in {"ok", "changed"}:
         told = _debugged(data) if action.rpartition(".")[2] == "debug" else _text(data.get("msg"))
-        return "" if told.startswith(NOTHING_SAID) else told
+        return "" if told.startswith(NOTHING_SAID) or action.endswith("validate_argument_spec") else told
     items = data.get("results")
     if isinstance(items, list):
         bad = [i for i in items if isinstance(i, dict) and (i.get("failed") or i.get("unreachable"))]
