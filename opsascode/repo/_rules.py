@@ -28,7 +28,7 @@ from opsascode.repo._problem import Problem, did_you_mean, path_text, quoted
 from opsascode.repo._task_rules import check_faults, local_names, set_names, task_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from opsascode.repo._expressions import Names
     from opsascode.repo._problem import DocumentPath
@@ -59,6 +59,7 @@ class RunbookRules:
         self._spec = mapping(mapping(document.value).get("spec"))
         self.parameters = mapping(self._spec.get("parameters"))
         self._mentioned: set[str] = set()
+        self._made: set[str] = set()
         self._opaque = False
 
     def judge(self) -> None:
@@ -170,6 +171,7 @@ class RunbookRules:
             self._say((*where, *fault.path), fault.code, fault.message, fault.mend, key=fault.at_key)
         made = self._made_names(step, where, task)
         own |= made
+        self._made |= made
         undo = mapping(step.get("undo"))
         undo_task = mapping(undo.get("task"))
         if undo_task:
@@ -253,6 +255,8 @@ class RunbookRules:
                 continue
             self._mentioned |= names.used | names.mentioned
             guarded |= names.guarded
+            if path[len(where)] == "undo":
+                self._gone(path, names.used & self._made)
             if not names.used <= known:
                 used.append((path, names))
         if self._opaque:
@@ -261,6 +265,14 @@ class RunbookRules:
             for name in sorted(names.used - known - guarded):
                 if not known_everywhere(name):
                     self._unknown(path, name, known)
+
+    def _gone(self, path: DocumentPath, names: Iterable[str]) -> None:
+        """Refuse names in an undo that only exist while the steps run."""
+        for name in sorted(names):
+            message = (
+                f"{quoted(name)} is not known any more when this is undone: an undo is a start of Ansible of its own"
+            )
+            self._say(path, "undo-name", message, "use parameters, inventory variables, or a file the step leaves")
 
     def _unknown(self, path: DocumentPath, name: str, known: set[str]) -> None:
         mend = did_you_mean(name, known, list_up_to=0)
