@@ -10,10 +10,11 @@ import pwd
 import secrets
 import signal
 import socket
+import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, ParamSpec, Unpack
 
 import click
 
@@ -25,7 +26,7 @@ from opsascode.cli._verdict import refusal_json, refusal_lines
 from opsascode.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from opsascode.cli._context import Face
     from opsascode.cli._progress import Progress
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from opsascode.run import Circumstances, Resolution, RunReport, Watch
 
 _FAILURES_SHOWN = 20
+P = ParamSpec("P")
 
 
 @click.command()
@@ -99,10 +101,22 @@ class _Stop:
 
         needed = {Phase.FORWARD: 1, Phase.UNDO: 2}
         return Watch(
-            on_stage=progress.stage,
-            on_event=progress.event,
+            on_stage=_even_unheard(progress.stage),
+            on_event=_even_unheard(progress.event),
             cancel=lambda phase: self.requests >= needed[phase],
         )
+
+
+def _even_unheard(tell: Callable[P, None]) -> Callable[P, None]:
+    """Go on when nobody reads the output any more: a closed pipe must not end a run half-way."""
+
+    def telling(*words: P.args, **named: P.kwargs) -> None:
+        try:
+            tell(*words, **named)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    return telling
 
 
 @contextmanager

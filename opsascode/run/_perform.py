@@ -14,7 +14,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from opsascode.errors import EngineError, OpsError, ResolveError
+from opsascode.errors import EngineError, ResolveError
 from opsascode.policy import permit_covers
 from opsascode.proof import make_receipt, open_envelope, seal, sha256_digest
 from opsascode.repo import OnFailure, inventory_environment
@@ -125,16 +125,14 @@ class _Run:
         self._environment = {**order.circumstances.environment, **inventory}
 
     def carry_out(self, started: datetime) -> RunReport:
-        self._directory.mkdir(mode=0o700, parents=True)
         content = self._directory / "content"
+        self._directory.mkdir(mode=0o700, parents=True)
         try:
-            (content / PLAYBOOK_DIRECTORY).mkdir(mode=0o700, parents=True)
-            materialise(self._order.repository.root, self._plan.trees, content)
-            _write(self._directory / PLAN_FILE, self._plan.content)
-        except OpsError:
+            self._prepare(content)
+            start, digest = self._begin(started)
+        except BaseException:
             shutil.rmtree(self._directory, ignore_errors=True)
             raise
-        start, digest = self._begin(started)
         failure: BaseException | None = None
         try:
             outcome, reason = self._forward(content)
@@ -146,6 +144,11 @@ class _Run:
         if failure is not None:
             raise failure
         return report
+
+    def _prepare(self, content: Path) -> None:
+        (content / PLAYBOOK_DIRECTORY).mkdir(mode=0o700, parents=True)
+        materialise(self._order.repository.root, self._plan.trees, content)
+        _write(self._directory / PLAN_FILE, self._plan.content)
 
     def _begin(self, now: datetime) -> tuple[int, str]:
         about = self._order.circumstances
@@ -163,10 +166,8 @@ class _Run:
             result = self._start_ansible(Phase.FORWARD, stage.wave, stage.hosts, stage.playbook, content)
             if result.outcome is Outcome.SUCCEEDED:
                 continue
-            worst, why = (
-                result.outcome,
-                f"wave {stage.wave} of {total}: {result.reason}" if total > 1 else result.reason,
-            )
+            worst = result.outcome
+            why = f"wave {stage.wave} of {total}: {result.reason}" if total > 1 else result.reason
             on_failure = self._resolution.runbook.on_failure
             if result.outcome is Outcome.FAILED and on_failure is OnFailure.CONTINUE:
                 continue

@@ -429,6 +429,22 @@ def test_ctrl_c_stops_the_run_closes_the_record_and_leaves_no_process(world: Wor
     assert world.ops("verify", "--all").code == 0
 
 
+def test_a_run_goes_on_when_nobody_reads_its_output_any_more(world: World, tmp_path: Path) -> None:
+    world.runbook("unheard", """
+        - id: first
+          task: {ansible.builtin.command: "sleep 1"}
+        - id: last
+          task: {ansible.builtin.command: "touch {{ place }}"}
+        """, parameters="{place: {type: string}}", targets="{hosts: web1}")  # fmt: skip
+    process = world.start("run", "unheard", "-e", f"place={tmp_path}/done", "-y")
+    assert process.stdout
+    process.stdout.close()
+    _, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    assert (tmp_path / "done").exists()
+    assert outcome(world)["outcome"] == "succeeded"
+
+
 def test_events_are_one_json_object_a_line(shared: World) -> None:
     shared.runbook("events", """
         - id: say
