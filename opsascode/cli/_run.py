@@ -75,7 +75,7 @@ def command(face: Face, /, what: str, forks: int, verbose: int, yes: bool, **tar
             engine=RunnerEngine(),
             watch=stop.watch(progress),
         )
-    _tell(face, report)
+    _even_unheard(_tell)(face, report)
     return _EXIT_CODES[report.outcome.value]
 
 
@@ -186,7 +186,7 @@ def _progress(face: Face, resolution: Resolution, run: str) -> Progress:
 
     if face.json:
         return JsonLines(run)
-    click.echo(f"Run {run}: {escape_line(resolution.plan.title)} ({resolution.plan.runbook})")
+    _even_unheard(click.echo)(f"Run {run}: {escape_line(resolution.plan.title)} ({resolution.plan.runbook})")
     return (
         LiveTable(resolution.plan)
         if face.on_terminal and os.environ.get("TERM") != "dumb"
