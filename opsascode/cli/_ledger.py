@@ -34,6 +34,7 @@ def log(face: Face, number: int) -> int:
 
     ledger = _open(face)
     keys = face.state.public_keys(os.environ)
+    answers = []
     for index in range(max(0, ledger.size - number), ledger.size):
         record = open_envelope(ledger.entry(index), keys)
         statement = record.statement
@@ -45,32 +46,41 @@ def log(face: Face, number: int) -> int:
             "keyid": record.keyid,
         }
         if face.json:
-            click.echo(json.dumps({**about, "predicate": dict(statement.predicate)}))
+            answers.append({**about, "predicate": dict(statement.predicate)})
         else:
             outcome = escape_line(str(statement.predicate.get("outcome", "")))
             subject = escape_line(statement.subject_name)
             click.echo(f"{index:>6}  {statement.kind:<14}  {subject:<24}  {outcome:<13}  {record.digest}")
+    if face.json:
+        click.echo(json.dumps(answers))
     return ExitCode.DONE
 
 
 @command.command()
 @click.argument("index", type=click.IntRange(0))
+@format_option
 @click.pass_obj
 def prove(face: Face, index: int) -> int:
     """Print the proof that entry INDEX is in the ledger (c2sp.org/tlog-proof@v1)."""
     ledger = _open(face)
     if index >= ledger.size:
         raise UsageError(f"the ledger has {ledger.size} entries, 0 to {ledger.size - 1}; there is no entry {index}")
-    click.echo(ledger.prove(index), nl=False)
+    _tell(face, "proof", ledger.prove(index))
     return ExitCode.DONE
 
 
 @command.command()
+@format_option
 @click.pass_obj
 def checkpoint(face: Face) -> int:
     """Print the signed checkpoint (c2sp.org/tlog-checkpoint): keep a copy elsewhere as a witness."""
-    click.echo(_open(face).checkpoint(), nl=False)
+    _tell(face, "checkpoint", _open(face).checkpoint())
     return ExitCode.DONE
+
+
+def _tell(face: Face, name: str, text: str) -> None:
+    """Print a signed text as it is, to the byte; for programs as one JSON string."""
+    click.echo(json.dumps({name: text}) if face.json else text, nl=face.json)
 
 
 def _open(face: Face) -> LedgerReader:

@@ -6,7 +6,6 @@ import importlib
 import itertools
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +14,7 @@ import click
 from opsascode import __version__
 from opsascode.cli._console import escape_text
 from opsascode.cli._context import Face, OutputFormat
-from opsascode.errors import ExitCode, OpsError
+from opsascode.errors import ExitCode, OpsError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,7 +78,10 @@ def run_command_line(arguments: Sequence[str]) -> int:  # noqa: PLR0911 - one re
     try:
         result = _root.main(args=list(arguments), prog_name="opsascode", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        if _wants_json(arguments):
+            _tell(UsageError(error.format_message()), arguments)
+        else:
+            error.show()
         return int(ExitCode.USAGE)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
@@ -87,8 +89,7 @@ def run_command_line(arguments: Sequence[str]) -> int:  # noqa: PLR0911 - one re
     except OpsError as error:
         _tell(error, arguments)
         return int(error.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:  # click's own, when whoever read the output has left: `opsascode runs list | head -1`
         return int(ExitCode.DONE)
     except OSError as error:
         click.echo(f"error: {error.strerror or error}: {escape_text(str(error.filename or ''))}".rstrip(": "), err=True)

@@ -14,7 +14,7 @@ from opsascode.cli._console import count, escape_line, wants_colour
 from opsascode.cli._context import Face, cache_directory
 from opsascode.cli._options import TargetWords, format_option, read_parameters, secret_values, target_options
 from opsascode.cli._verdict import permit_lines, refusal_json, refusal_lines
-from opsascode.errors import ExitCode
+from opsascode.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,12 +41,14 @@ def command(face: Face, /, runbook: str, out: Path | None, playbook: bool, **tar
 
     resolution = resolve_words(face, runbook, targets)
     if playbook:
-        click.echo(resolution.playbook.decode(), nl=False)
+        text = resolution.playbook.decode()
+        body = {"playbook": text, "digest": resolution.plan.digest}
+        click.echo(json.dumps(body) if face.json else text, nl=face.json)
         return ExitCode.DONE
     subject = subject_of(resolution, detect_trigger(os.environ))
     verdict = judge(face.repository.guardrails(), subject, now=datetime.now(UTC))
     if out:
-        out.write_bytes(resolution.plan.content + b"\n")
+        _write(out, resolution.plan.content + b"\n")
     if face.json:
         click.echo(json.dumps(_plan_json(resolution.plan, verdict)))
     else:
@@ -128,6 +130,13 @@ _ON_FAILURE = {
     "stop": "stop before the next wave; nothing is undone",
     "continue": "go on with the next wave; a failed host takes no further steps",
 }
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise UsageError(f"the plan cannot be written to {path}: {error.strerror}") from error
 
 
 def _commit(plan: Plan) -> str:

@@ -64,6 +64,7 @@ def command(face: Face, /, what: str, forks: int, verbose: int, yes: bool, **tar
         _tell_refusal(face, verdict)
         return ExitCode.REFUSED
     if not yes and not _confirmed(face, resolution, verdict):
+        click.echo("not confirmed: nothing was run", err=True)
         return ExitCode.REFUSED
     about = _circumstances(face, trigger, forks=forks, verbosity=verbose)
     order = Order(repository=face.repository, resolution=resolution, permit=verdict, circumstances=about)

@@ -68,7 +68,7 @@ def test_runs_are_listed_newest_first_and_found_by_the_beginning_of_their_id(his
 
 
 def test_the_ledger_can_be_read_and_an_entry_proven(history: World) -> None:
-    log = history.ops("ledger", "log", "--format", "json").lines
+    log = history.ops("ledger", "log", "--format", "json").json
     assert [line["predicate_type"].split(":")[2] for line in log] == ["run-start", "run-end"] * 3
     proof = history.ops("ledger", "prove", "4").out
     checkpoint = history.ops("ledger", "checkpoint").out
