@@ -58,7 +58,7 @@ spec:
       delegate_to: localhost
       run_once: true
       environment: {LANG: C}
-      undo: {role: {name: a.b.c, tasks_from: undo, vars: {x: 1}}, timeout: 1m, when: [word == 'x']}
+      undo: {role: {name: a.b.c, tasks_from: undo, vars: {x: 1}}, timeout: 1m, when: [service == 'x']}
     - id: two
       check: {http: "https://web/{{ http_port }}", expect: {status: 204, contains: ok}, method: HEAD,
               headers: {A: b}, validate_certs: false, from: controller}
@@ -119,7 +119,7 @@ def test_a_step_arrives_whole(world: World) -> None:
     assert (step.undo.title, step.undo.timeout, step.undo.when) == (
         "Undo: First",
         timedelta(minutes=1),
-        ("word == 'x'",),
+        ("service == 'x'",),
     )
     assert (step.position.line, step.undo.position.line) == (15, 28)
 
