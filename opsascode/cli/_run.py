@@ -11,7 +11,7 @@ import secrets
 import signal
 import socket
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, Unpack
@@ -96,6 +96,9 @@ class _Stop:
 
     def request(self, *_: object) -> None:
         self.requests += 1
+        if self.requests == 1:
+            with suppress(OSError):  # a signal handler must not end the run because nobody reads what it says
+                os.write(2, b"\nstopping; once more also stops the undo\n")
 
     def watch(self, progress: Progress) -> Watch:
         from opsascode.run import Phase, Watch  # noqa: PLC0415 - keeps --help quick

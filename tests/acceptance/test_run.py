@@ -429,6 +429,50 @@ def test_ctrl_c_stops_the_run_closes_the_record_and_leaves_no_process(world: Wor
     assert world.ops("verify", "--all").code == 0
 
 
+def test_a_canceled_run_undoes_what_it_completed_and_a_second_request_stops_the_undo(
+    world: World, tmp_path: Path
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    world.runbook("undoing", """
+        - id: make
+          task: {ansible.builtin.copy: {content: hi, dest: "{{ place }}/made", mode: "0644"}}
+          undo: {task: {ansible.builtin.file: {path: "{{ place }}/made", state: absent}}}
+        - id: slow
+          task: {ansible.builtin.command: "touch {{ place }}/slow"}
+          undo: {task: {ansible.builtin.shell: "if {{ hang }}; then touch {{ place }}/hanging; sleep 300; fi"}}
+        - id: wait
+          task: {ansible.builtin.shell: "touch {{ place }}/waiting; sleep 300"}
+        """, parameters="{place: {type: string}, hang: {type: string, enum: ['true', 'false']}}",
+        targets="{hosts: web1}", on_failure="undo")  # fmt: skip
+
+    def wait_for(name: str) -> None:
+        deadline = time.monotonic() + 30
+        while not (place / name).exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    process = world.start("run", "undoing", "-e", f"place={place}", "-e", "hang=false", "-y")
+    wait_for("waiting")
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert "stopping" in err
+    assert not (place / "made").exists()
+    assert results(world)["web1"]["undo.make"] == "changed"
+
+    (place / "waiting").unlink()
+    process = world.start("run", "undoing", "-e", f"place={place}", "-e", "hang=true", "-y")
+    wait_for("waiting")
+    process.send_signal(signal.SIGINT)
+    wait_for("hanging")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert "UNDO FAILED" in out
+    assert world.ops("verify", "--all").code == 0
+
+
 def test_a_run_goes_on_when_nobody_reads_its_output_any_more(world: World, tmp_path: Path) -> None:
     world.runbook("unheard", """
         - id: first

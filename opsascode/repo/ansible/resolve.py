@@ -138,7 +138,7 @@ class Manager(InventoryManager):  # type: ignore[misc]  # Ansible has no types
         name = plugin._load_name.rpartition(".")[2]  # noqa: SLF001 - the loader's only name for it
         lines: list[int] = []
         if name == "ini" and hasattr(plugin, "_origin"):  # its error forgets the line it was at
-            plugin._parse = _with_line(plugin, type(plugin)._parse, lines)  # noqa: SLF001
+            plugin._parse = _with_line(plugin, type(plugin)._parse, lines)  # noqa: SLF001 - it has no other
 
         def parse_and_note(*args: Any, **options: Any) -> Any:
             try:
