@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from opsascode.repo import GitState, Inventory, Parameter, Repository, Runbook, Settings, Value, Wave
     from opsascode.run._compose import Binding
 
+_NAME_ALONE: Final = re.compile(r"\{\{ *([a-z_][a-z0-9_]*) *\}\}")
 _SHORTEST_LEAK: Final = 4
 ANSIBLE_SETTINGS: Final = "ansible.cfg"
 _ANSIBLE_NAME: Final = re.compile(rb"\bansible_[a-z0-9_]+")
@@ -357,17 +358,23 @@ def _plan(request: Request, settled: _Settled) -> Plan:
             for parameter in runbook.parameters
         ),
         on_failure=runbook.on_failure.value,
-        steps=tuple(_planned(flat) for flat in settled.flats if isinstance(flat, FlatStep)),
+        steps=tuple(_planned(flat, settled.values) for flat in settled.flats if isinstance(flat, FlatStep)),
         waves=settled.waves,
         playbooks=tuple(sha256_digest(stage.playbook) for stage in settled.stages),
     )
 
 
-def _planned(flat: FlatStep) -> PlannedStep:
+def _planned(flat: FlatStep, values: Mapping[str, Value]) -> PlannedStep:
     step = flat.step
+    known = {**values, **flat.scope}
+
+    def value_of(match: re.Match[str]) -> str:
+        value = known.get(match[1])
+        return str(value) if isinstance(value, (str, int)) else match[0]
+
     return PlannedStep(
         id=flat.id,
-        title=step.title,
+        title=_NAME_ALONE.sub(value_of, step.title),
         kind=step.kind.value,
         can_undo=step.undo is not None,
         conditional=bool(step.when or flat.conditions),
