@@ -1,0 +1,47 @@
+"""What the documentation shows is valid, and what it points to exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from tests.world import World
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+FOLDERS = {"Runbook": "playbooks", "Guardrail": "policies"}
+
+
+def documents() -> list[tuple[str, str]]:
+    """Every example that is a whole document, with the page it stands on."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"^```yaml\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+            if block.startswith("apiVersion: opsascode"):
+                found.append((page.name, block))
+    return found
+
+
+def test_there_are_examples_to_check() -> None:
+    assert len(documents()) >= 2
+
+
+@pytest.mark.parametrize("example", documents(), ids=lambda example: example[0])
+def test_every_document_shown_is_valid(world: World, example: tuple[str, str]) -> None:
+    _, text = example
+    document = yaml.safe_load(text)
+    (world.root / FOLDERS[document["kind"]]).mkdir(exist_ok=True)
+    (world.root / FOLDERS[document["kind"]] / f"{document['metadata']['name']}.yml").write_text(text, encoding="utf-8")
+    answer = world.ops("check")
+    assert answer.code == 0, answer.out
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
