@@ -19,12 +19,13 @@ FOLDERS = {"Runbook": "playbooks", "Guardrail": "policies"}
 
 def documents() -> list[tuple[str, str]]:
     """Every example that is a whole document, with the page it stands on."""
-    found = []
-    for page in PAGES:
-        for block in re.findall(r"^```yaml\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
-            if block.startswith("apiVersion: opsascode"):
-                found.append((page.name, block))
-    return found
+    fence = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    return [
+        (page.name, block)
+        for page in PAGES
+        for block in fence.findall(page.read_text(encoding="utf-8"))
+        if block.startswith("apiVersion: opsascode")
+    ]
 
 
 def test_there_are_examples_to_check() -> None:

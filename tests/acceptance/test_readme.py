@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,16 @@ def steps() -> Iterator[tuple[str, str]]:
             yield command, output
 
 
+@dataclass(frozen=True, kw_only=True)
+class Typed:
+    """One command of the path, what the README shows below it, and what it really printed."""
+
+    command: str
+    expected: str
+    shown: str
+    code: int
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("readme")
@@ -61,9 +72,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_the_five_minute_path_prints_what_the_readme_shows(home: Path) -> None:
-    path = list(steps())
-    assert "pip install" in path[0][0]  # done for this test by the environment it runs in
+@pytest.fixture(scope="module")
+def path(home: Path) -> list[Typed]:
+    """Type the whole path once; its first block, the installation, is done by the environment of the tests."""
     environment = {
         "PATH": f"{COMMAND.parent}:{os.environ['PATH']}",
         "HOME": str(home),
@@ -71,26 +82,40 @@ def test_the_five_minute_path_prints_what_the_readme_shows(home: Path) -> None:
         "NO_COLOR": "1",
         "LC_ALL": "C.UTF-8",
     }
-    where = home
-    for command, expected in path[1:]:
+    typed, where = [], home
+    for command, expected in list(steps())[1:]:
         script = f"cd {where}\n{command.replace('/tmp/', f'{home}/')}\n"  # noqa: S108 - the README's /tmp becomes the test's own
         done = subprocess.run(
             ["bash"], input=script, cwd=home, env=environment, capture_output=True, text=True, check=False
         )
+        shown = (done.stdout + done.stderr).replace(f"{home}/", "/tmp/")  # noqa: S108 - and back
+        typed.append(Typed(command=command, expected=expected, shown=shown, code=done.returncode))
         if "mkdir ops" in command:
             where = home / "ops"
-        if expected:
-            shown = (done.stdout + done.stderr).replace(f"{home}/", "/tmp/")  # noqa: S108 - and back
-            assert shape(shown).strip() == shape(expected).strip(), command
-        elif "sed" not in command:
-            assert done.returncode == 0, done.stderr
+    return typed
 
 
-def test_a_tampered_receipt_of_the_path_ends_with_5(home: Path) -> None:
-    receipt, key = home / "receipt.json", home / "machine.pub"
-    if not receipt.exists():
-        test_the_five_minute_path_prints_what_the_readme_shows(home)
-    done = subprocess.run([COMMAND, "verify", receipt, "--key", key], cwd=home, capture_output=True, check=False)
+def test_the_path_begins_with_the_installation() -> None:
+    assert "pip install" in next(steps())[0]
+
+
+def test_the_five_minute_path_prints_what_the_readme_shows(path: list[Typed]) -> None:
+    for typed in path:
+        assert shape(typed.shown).strip() == shape(typed.expected).strip(), typed.command
+
+
+def test_only_what_must_fail_on_the_path_fails(path: list[Typed]) -> None:
+    assert [typed.code for typed in path if typed.code] == [3, 5]
+
+
+def test_a_tampered_receipt_of_the_path_ends_with_5(path: list[Typed], home: Path) -> None:
+    assert path
+    done = subprocess.run(
+        [COMMAND, "verify", home / "receipt.json", "--key", home / "machine.pub"],
+        cwd=home,
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 5
 
 
