@@ -55,7 +55,7 @@ lint: .venv/.dev
 
 bench: .venv/.dev
 	@.ci/need hyperfine=hyperfine git=git
-	$(BIN)/pytest benchmarks -p no:randomly -s
+	$(BIN)/python benchmarks
 
 clean:
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks .ansible

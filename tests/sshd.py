@@ -1,7 +1,8 @@
 """Real machines for the tests, as far as ssh can tell: one sshd on loopback, a port for each host.
 
 The server has its own configuration, host key and accepted user key, all in one directory; nothing of the machine's
-own ssh is used or changed. Hosts differ by port only: they share the file system of this machine.
+own ssh is used or changed, and the home of whoever logs in lies there too. Hosts differ by port only: they share the
+file system of this machine.
 """
 
 from __future__ import annotations
@@ -107,6 +108,7 @@ def _configuration(directory: Path, ports: dict[str, int]) -> Path:
         "KbdInteractiveAuthentication no",
         "PermitRootLogin yes",
         "MaxStartups 100",
+        f"SetEnv HOME={directory}",
         "Subsystem sftp internal-sftp",
     ]
     path = directory / "sshd_config"

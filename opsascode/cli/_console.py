@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import unicodedata
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ def escape_line(text: str) -> str:
 
 
 def _escape(character: str) -> str:
+    import unicodedata  # noqa: PLC0415 - keeps --help quick; most texts are plain
+
     if unicodedata.category(character) not in _UNSAFE_CATEGORIES:
         return character
     code = ord(character)
@@ -34,8 +35,8 @@ def _escape(character: str) -> str:
 
 
 def wants_colour() -> bool:
-    """Whether standard output is a terminal and nobody asked for no colour (no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    """Whether standard output is a terminal that knows colours, and nobody asked for none (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def stamp(moment: datetime) -> str:

@@ -10,10 +10,11 @@ import sys
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from opsascode.repo import Repository
     from opsascode.run import State
 
@@ -59,5 +60,7 @@ class Face:
 
 def cache_directory() -> Path:
     """Give the directory for everything that may be deleted at any time (XDG Base Directory)."""
+    from pathlib import Path  # noqa: PLC0415 - keeps --help quick
+
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "opsascode"

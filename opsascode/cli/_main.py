@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import json
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -63,14 +61,16 @@ def _unknown_command(word: str) -> str:
 
 @click.command(cls=_LazyCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, "-V", "--version", prog_name="opsascode")
-@click.option("--repo", "directory", type=click.Path(path_type=Path), default=None, metavar="DIR",
+@click.option("--repo", "directory", type=click.Path(), default="", metavar="DIR",
               help="The ops repository [default: the one around the current directory].")  # fmt: skip
 @click.option("--format", "output", type=click.Choice([form.value for form in OutputFormat]), default="text",
               help="How to answer: text for people, json for programs.")  # fmt: skip
 @click.pass_context
-def _root(ctx: click.Context, directory: Path | None, output: str) -> None:
+def _root(ctx: click.Context, directory: str, output: str) -> None:
     """Run runbooks from Git through Ansible, and prove afterwards what was done."""
-    ctx.obj = Face(directory=directory or Path(), output=OutputFormat(output))
+    from pathlib import Path  # noqa: PLC0415 - keeps --help quick
+
+    ctx.obj = Face(directory=Path(directory), output=OutputFormat(output))
 
 
 def run_command_line(arguments: Sequence[str]) -> int:  # noqa: PLR0911 - one return for each way to end
@@ -106,6 +106,8 @@ def run_command_line(arguments: Sequence[str]) -> int:  # noqa: PLR0911 - one re
 
 def _tell(error: OpsError, arguments: Sequence[str]) -> None:
     if _wants_json(arguments):
+        import json  # noqa: PLC0415 - keeps --help quick
+
         place = error.position
         body = {
             "error": type(error).__name__,
