@@ -71,7 +71,7 @@ def resolve_words(face: Face, runbook: str, targets: TargetWords) -> Resolution:
         values=values,
         secrets=secrets,
     )
-    return resolve(face.repository, request, environ=os.environ, cache=cache_directory() / "inventory")
+    return resolve(face.repository, request, environ=os.environ, cache=cache_directory())
 
 
 def resolve_plan_file(face: Face, path: Path) -> Resolution:
@@ -91,7 +91,7 @@ def resolve_plan_file(face: Face, path: Path) -> Resolution:
         values=written.values_for(document),
         secrets=secret_values(document, (), os.environ),
     )
-    resolution = resolve(face.repository, request, environ=os.environ, cache=cache_directory() / "inventory")
+    resolution = resolve(face.repository, request, environ=os.environ, cache=cache_directory())
     if resolution.plan.digest != written.digest:
         raise MovedError(what_moved(written.content, resolution.plan.to_json()))
     return resolution
