@@ -27,7 +27,9 @@ WRITTEN = sorted(
     path
     for folder in ("opsascode", "tests", "lab", "benchmarks", "playbooks", "policies", "schemas", "docs")
     for path in (ROOT / folder).rglob("*")
-    if path.is_file() and path.suffix in {"", ".py", ".yml", ".json", ".md", ".sh"} and "__pycache__" not in path.parts
+    if path.is_file()
+    and path.suffix in {"", ".py", ".yml", ".json", ".md", ".sh"}
+    and not any(part == "__pycache__" or part.startswith(".") for part in path.relative_to(ROOT).parts)
 )
 PYTHON = [path for path in WRITTEN if path.suffix == ".py" or path.read_bytes().startswith(b"#!/usr/bin/env python")]
 PLUGINS = frozenset(path for path in PRODUCT if "ansible" in path.relative_to(ROOT).parts)

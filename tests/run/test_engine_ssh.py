@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +15,6 @@ from tests.sshd import SshHosts, free_port, ssh_agent, ssh_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.ssh
 
@@ -24,18 +25,26 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshHosts]:
         yield found
 
 
-def test_hosts_are_reached_and_no_master_survives(tmp_path: Path, hosts: SshHosts) -> None:
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    """Give a directory of this test's own for ssh's sockets; its name finds every process of the stage, and no other."""
+    with tempfile.TemporaryDirectory(prefix="own-", dir="/tmp") as name:
+        yield Path(name)
+
+
+def test_hosts_are_reached_and_no_master_survives(tmp_path: Path, hosts: SshHosts, runtime: Path) -> None:
     sockets: set[int] = set()
+    environ = {"XDG_RUNTIME_DIR": str(runtime)}
     tasks = (shell("who", "echo $SSH_CONNECTION"), shell("again", "echo failed >&2; exit 1", ignore_errors=True))
-    ordered = order(tmp_path, playbook(*tasks), hosts=hosts.names, inventory=hosts.inventory())
-    seen = run(ordered, on_event=lambda _event: sockets.update(processes_with("/ops-")))
+    ordered = order(tmp_path, playbook(*tasks), hosts=hosts.names, inventory=hosts.inventory(), environ=environ)
+    seen = run(ordered, on_event=lambda _event: sockets.update(processes_with(f"{runtime}/ops-")))
     assert seen.result.outcome is Outcome.SUCCEEDED
     for host, result in seen.results("who").items():
         assert result.output
         assert result.output.text.endswith(f" {hosts.ports[host]}")
     assert seen.results("again")["web1"].message == "failed"
     assert sockets
-    assert not sockets & processes_with("[mux]")
+    assert not processes_with(str(runtime))
 
 
 def test_an_unreachable_host_fails_the_stage_and_the_others_go_on(tmp_path: Path, hosts: SshHosts) -> None:
@@ -70,14 +79,15 @@ def test_an_agent_is_used_when_the_caller_has_one(tmp_path: Path, hosts: SshHost
     assert "Permission denied" in without.results("ping")["web1"].message
 
 
-def test_a_cancel_ends_ssh_and_its_masters(tmp_path: Path, hosts: SshHosts) -> None:
+def test_a_cancel_ends_ssh_and_its_masters(tmp_path: Path, hosts: SshHosts, runtime: Path) -> None:
     started = tmp_path / "started"
     ordered = order(
         tmp_path,
         playbook(shell("wait", f"touch {started}; sleep 987654")),
         hosts=("web1",),
         inventory=hosts.inventory(),
+        environ={"XDG_RUNTIME_DIR": str(runtime)},
     )
     seen = run(ordered, cancel=started.exists)
     assert seen.result.outcome is Outcome.CANCELED
-    assert not processes_with("ControlPath=/dev/shm/ops-")
+    assert not processes_with(str(runtime))
