@@ -11,6 +11,7 @@ import contextlib
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -67,13 +68,13 @@ def ssh_hosts(directory: Path, *names: str) -> Iterator[SshHosts]:
     host_key = (directory / "host_key.pub").read_text().rsplit(" ", 1)[0]
     hosts = SshHosts(ports=ports, key=directory / "user_key", known_hosts=directory / "known_hosts")
     hosts.known_hosts.write_text("".join(f"[127.0.0.1]:{port} {host_key}\n" for port in ports.values()))
-    server = subprocess.Popen([_sshd(), "-D", "-e", "-f", _configuration(directory, ports)], stderr=subprocess.DEVNULL)
+    # It detaches itself: what a session leaves running must not become a process below the tests.
+    subprocess.run([_sshd(), "-E", directory / "log", "-f", _configuration(directory, ports)], check=True)
+    server = _wait_for(next(iter(ports.values())), directory / "sshd.pid")
     try:
-        _wait_for(next(iter(ports.values())), server)
         yield hosts
     finally:
-        server.terminate()
-        server.wait(10)
+        os.kill(server, signal.SIGTERM)
 
 
 @contextlib.contextmanager
@@ -133,11 +134,12 @@ def _free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+def _wait_for(port: int, pid_file: Path) -> int:
     for _ in range(500):
-        if server.poll() is not None:
-            raise RuntimeError("sshd did not start")
-        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
-            return
+        with (
+            contextlib.suppress(ConnectionRefusedError, FileNotFoundError, ValueError),
+            socket.create_connection(("127.0.0.1", port)),
+        ):
+            return int(pid_file.read_text())
         time.sleep(0.01)
     raise TimeoutError("sshd did not listen")

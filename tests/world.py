@@ -135,11 +135,11 @@ def new_world(home: Path) -> World:
     world = World(home=home)
     world.root.mkdir(parents=True)
     world.git("init", "--quiet", "--initial-branch", "main")
-    world.write("opsascode.yml", """
+    world.write("opsascode.yml", f"""
         apiVersion: opsascode/v1
         kind: Repository
-        metadata: {name: test-repository}
-        spec: {inventory: inventories/local.yml}
+        metadata: {{name: test-repository}}
+        spec: {{inventory: inventories/local.yml, locks: {home / "locks"}}}
         """)  # fmt: skip
     world.write("inventories/local.yml", LOCAL_INVENTORY)
     world.commit("begin")

@@ -21,7 +21,10 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "check": ("opsascode.cli._check", "Check the documents of an ops repository."),
     "plan": ("opsascode.cli._plan", "Resolve a runbook into a plan and show what would be done."),
     "run": ("opsascode.cli._run", "Run a runbook, or exactly the plan in a file."),
+    "approve": ("opsascode.cli._approve", "Approve or decline what a run asks, or the start of a plan."),
     "runs": ("opsascode.cli._runs", "List and show past runs."),
+    "status": ("opsascode.cli._status", "Show runs under way, locks held, and how well each runbook does."),
+    "show": ("opsascode.cli._show", "Show a runbook: what it does, and how well it has done."),
     "verify": ("opsascode.cli._verify", "Verify a run, a receipt or the whole ledger."),
     "ledger": ("opsascode.cli._ledger", "Read the ledger: log, prove, checkpoint."),
 }

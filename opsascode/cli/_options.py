@@ -76,8 +76,12 @@ def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def read_parameters(words: Sequence[str]) -> tuple[dict[str, str], dict[str, Value]]:
+def read_parameters(
+    words: Sequence[str], open_sealed: Callable[[Path], dict[str, Value]] | None = None
+) -> tuple[dict[str, str], dict[str, Value]]:
     """Read `-e` words into texts still to be typed, and values read from files; later words win.
+
+    `open_sealed` reads a file that Ansible's vault has encrypted, as a whole or in single values.
 
     Raises:
         UsageError: a word is neither NAME=VALUE nor @FILE, or the file is no mapping.
@@ -86,7 +90,7 @@ def read_parameters(words: Sequence[str]) -> tuple[dict[str, str], dict[str, Val
     values: dict[str, Value] = {}
     for word in words:
         if word.startswith("@"):
-            fresh = _parameter_file(Path(word[1:]))
+            fresh = _parameter_file(Path(word[1:]).expanduser(), open_sealed)
             values.update(fresh)
             texts = {name: text for name, text in texts.items() if name not in fresh}
             continue
@@ -105,21 +109,25 @@ def secret_values(runbook: Runbook, given: Sequence[str], environ: Mapping[str, 
         if not parameter.secret or parameter.name in given:
             continue
         value = environ.get(SECRET_ENVIRONMENT_PREFIX + parameter.name.upper())
-        if value is None and _can_ask():
+        if value is None and can_ask():
             value = click.prompt(f"{parameter.name} (secret)", hide_input=True, err=True)
         if value is not None:
             found[parameter.name] = value
     return found
 
 
-def _can_ask() -> bool:
+def can_ask() -> bool:
+    """Whether a person at a terminal can be asked."""
     return os.isatty(0) and os.isatty(2)
 
 
-def _parameter_file(path: Path) -> dict[str, Value]:
-    from opsascode.repo import load_mapping  # noqa: PLC0415 - keeps --help quick
+def _parameter_file(path: Path, open_sealed: Callable[[Path], dict[str, Value]] | None) -> dict[str, Value]:
+    from opsascode.repo import is_sealed, load_mapping  # noqa: PLC0415 - keeps --help quick
 
     try:
-        return load_mapping(path.read_bytes(), str(path))
+        data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"the parameter file {path} cannot be read: {error.strerror}") from error
+    if open_sealed is not None and is_sealed(data):
+        return open_sealed(path)
+    return load_mapping(data, str(path))

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from opsascode.cli._console import count, escape_line, wants_colour
+from opsascode.cli._access import PlanWords, read_keyring, secret_options
+from opsascode.cli._console import count, escape_line, seconds, wants_colour
 from opsascode.cli._context import Face, cache_directory
-from opsascode.cli._options import TargetWords, format_option, read_parameters, secret_values, target_options
+from opsascode.cli._options import format_option, read_parameters, target_options
 from opsascode.cli._verdict import permit_lines, refusal_json, refusal_lines
 from opsascode.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from opsascode.cli._secrets import Keyring
     from opsascode.policy import Permit, Refusal
     from opsascode.run import Plan, Resolution
 
@@ -28,18 +30,19 @@ _HOSTS_SHOWN = 8
 @click.command()
 @click.argument("runbook")
 @target_options
+@secret_options
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the plan to a file for `opsascode run`."
 )
 @click.option("--playbook", is_flag=True, help="Print the compiled Ansible playbook and nothing else.")
 @format_option
 @click.pass_obj
-def command(face: Face, /, runbook: str, out: Path | None, playbook: bool, **targets: Unpack[TargetWords]) -> int:  # noqa: FBT001 - click passes options by name
+def command(face: Face, /, runbook: str, out: Path | None, playbook: bool, **words: Unpack[PlanWords]) -> int:  # noqa: FBT001 - click passes options by name
     """Resolve RUNBOOK (a name, or a path) into a plan and show what would be done; nothing is touched."""
     from opsascode.policy import Refusal, judge  # noqa: PLC0415 - keeps --help quick
     from opsascode.run import detect_trigger, subject_of  # noqa: PLC0415 - keeps --help quick
 
-    resolution = resolve_words(face, runbook, targets)
+    resolution = resolve_words(face, runbook, words, read_keyring(face, words, os.environ))
     if playbook:
         text = resolution.playbook.decode()
         body = {"playbook": text, "digest": resolution.plan.digest}
@@ -56,17 +59,17 @@ def command(face: Face, /, runbook: str, out: Path | None, playbook: bool, **tar
     return ExitCode.REFUSED if isinstance(verdict, Refusal) else ExitCode.DONE
 
 
-def resolve_words(face: Face, runbook: str, targets: TargetWords) -> Resolution:
+def resolve_words(face: Face, runbook: str, words: PlanWords, keyring: Keyring) -> Resolution:
     """Resolve what the command line said."""
     from opsascode.run import Request, resolve  # noqa: PLC0415 - keeps --help quick
 
-    texts, values = read_parameters(targets["words"])
+    texts, values = read_parameters(words["words"], keyring.open_file)
     document = face.repository.runbook(runbook)
-    secrets = secret_values(document, (*texts, *values), os.environ)
+    secrets = keyring.secrets(document, words["secrets"], (*texts, *values), os.environ)
     request = Request(
         runbook=document,
-        inventory=targets["inventory"],
-        limit=targets["limit"],
+        inventory=words["inventory"],
+        limit=words["limit"],
         texts=texts,
         values=values,
         secrets=secrets,
@@ -74,7 +77,7 @@ def resolve_words(face: Face, runbook: str, targets: TargetWords) -> Resolution:
     return resolve(face.repository, request, environ=os.environ, cache=cache_directory())
 
 
-def resolve_plan_file(face: Face, path: Path) -> Resolution:
+def resolve_plan_file(face: Face, path: Path, secret_words: Sequence[str], keyring: Keyring) -> Resolution:
     """Resolve what a plan file says again, and refuse when anything it was resolved from has moved.
 
     Raises:
@@ -89,7 +92,7 @@ def resolve_plan_file(face: Face, path: Path) -> Resolution:
         inventory=written.inventory_sources,
         limit=written.limit,
         values=written.values_for(document),
-        secrets=secret_values(document, (), os.environ),
+        secrets=keyring.secrets(document, secret_words, (), os.environ),
     )
     resolution = resolve(face.repository, request, environ=os.environ, cache=cache_directory())
     if resolution.plan.digest != written.digest:
@@ -110,6 +113,7 @@ def plan_lines(plan: Plan, verdict: Permit | Refusal, out: Path | None) -> Itera
     yield ""
     for number, wave in enumerate(plan.waves, start=1):
         yield f"  wave {number} of {len(plan.waves)}: {count(len(wave), 'host')}: {_some(wave)}"
+    yield from _between(plan)
     yield ""
     width = max(len(step.id) for step in plan.steps)
     for number, step in enumerate(plan.steps, start=1):
@@ -117,7 +121,12 @@ def plan_lines(plan: Plan, verdict: Permit | Refusal, out: Path | None) -> Itera
         note = f"  [{', '.join(notes)}]" if notes else ""
         yield f"  {number:>3}. {step.id:<{width}}  {step.kind:<8}  {escape_line(step.title)}{note}"
     yield ""
-    yield f"  on failure  {_ON_FAILURE[plan.on_failure]}"
+    yield f"  on failure  {_on_failure(plan)}"
+    if plan.timeout is not None:
+        yield f"  timeout     {seconds(plan.timeout)}, then it is stopped as by a cancel"
+    if set(plan.locks) != set(plan.hosts):
+        named = ", ".join(map(escape_line, plan.locks))
+        yield f"  locks       {named or 'none: other runs may touch these hosts meanwhile'}"
     yield from permit_lines(verdict)
     yield from refusal_lines(verdict)
     yield f"  digest      {plan.digest}"
@@ -126,10 +135,37 @@ def plan_lines(plan: Plan, verdict: Permit | Refusal, out: Path | None) -> Itera
 
 
 _ON_FAILURE = {
-    "undo": "stop, then undo what was completed, in reverse order, on the hosts of that wave",
+    "undo": "stop, then undo what was completed, in reverse order, on {where}",
     "stop": "stop before the next wave; nothing is undone",
     "continue": "go on with the next wave; a failed host takes no further steps",
 }
+_UNDO_WHERE = {
+    "failed-hosts": "the hosts that failed",
+    "wave": "the hosts of that wave",
+    "all": "the hosts of all waves so far",
+}
+
+
+def _on_failure(plan: Plan) -> str:
+    said = _ON_FAILURE[plan.on_failure].format(where=_UNDO_WHERE[plan.undo_scope])
+    if plan.max_fail_percent is None:
+        return said
+    return f"while at most {plan.max_fail_percent}% of a wave failed: go on without them; otherwise {said}"
+
+
+def _between(plan: Plan) -> Iterator[str]:
+    """Show what happens beside the steps: questions to people, pauses, checks between waves."""
+    for stage in plan.stages:
+        if stage.ask is not None:
+            ask = stage.ask
+            role = f" with the role {ask['role']}" if ask["role"] else ""
+            needs = f"{ask['required']} approval(s){role}" if ask["kind"] == "approval" else "a confirmation"
+            where = "before anything is done" if stage.wave == 0 else f"in wave {stage.wave}"
+            yield f"  asks {where}: {needs}: {escape_line(str(ask['title']))}"
+        elif stage.seconds:
+            yield f"  pause after wave {stage.wave}: {seconds(stage.seconds)}"
+        elif stage.kind.value == "checks":
+            yield f"  checks after wave {stage.wave}: {', '.join(step.rpartition('.')[2] for step in stage.steps)}"
 
 
 def _write(path: Path, data: bytes) -> None:

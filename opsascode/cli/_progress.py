@@ -20,11 +20,11 @@ from opsascode.cli._console import count, escape_line, seconds
 from opsascode.run import Ended, HostResult, HostStatus, Phase, Retried, StepResult, TaskStarted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.console import RenderableType
 
-    from opsascode.run import JournalEvent, Plan
+    from opsascode.run import JournalEvent
 
 _HOST_COLUMNS: Final = 6
 _REDRAWS_A_SECOND: Final = 8
@@ -39,6 +39,30 @@ SIGNS: Final[Mapping[HostStatus, tuple[str, str]]] = {
 _ADDED_BY_ANSIBLE: Final = "validate_argument_spec"
 
 
+class Outline(Protocol):
+    """What a face shows of a plan, be it about to be run or read back."""
+
+    @property
+    def waves(self) -> Sequence[Sequence[str]]:
+        """The hosts, wave by wave."""
+
+    @property
+    def steps(self) -> Sequence[OutlinedStep]:
+        """The steps, in order."""
+
+    @property
+    def hosts(self) -> Sequence[str]:
+        """All hosts."""
+
+
+class OutlinedStep(Protocol):
+    """A step, as far as a face shows it."""
+
+    @property
+    def id(self) -> str:
+        """The name it has in the runbook."""
+
+
 class Progress(Protocol):
     """Told of everything that happens, in order."""
 
@@ -51,6 +75,9 @@ class Progress(Protocol):
 
     def event(self, event: JournalEvent) -> None:
         """Something was written to the journal."""
+
+    def notice(self, text: str) -> None:
+        """Something else happens that takes its time: a pause, a wait for another run."""
 
 
 class JsonLines:
@@ -94,6 +121,10 @@ class JsonLines:
             case _:
                 pass
 
+    def notice(self, text: str) -> None:
+        """Tell it as an event of its own."""
+        self._tell({"event": "notice", "text": text})
+
     def _tell(self, fields: dict[str, object]) -> None:
         click.echo(json.dumps({"run": self._run, **fields}))
 
@@ -101,7 +132,7 @@ class JsonLines:
 class PlainLines:
     """One line a result, for pipes and logs."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Outline) -> None:
         """Measure the columns once."""
         self._waves = len(plan.waves)
         self._tasks: dict[str, TaskStarted] = {}
@@ -137,6 +168,10 @@ class PlainLines:
             case _:
                 pass
 
+    def notice(self, text: str) -> None:
+        """Tell it on a line of its own."""
+        click.echo(escape_line(text))
+
     def _task_name(self, event: HostResult) -> str:
         task = self._tasks.get(event.task)
         own = task is None or not event.step or task.name == event.step or task.name.startswith(f"{event.step} | ")
@@ -151,7 +186,7 @@ class PlainLines:
 class LiveTable:
     """Steps by hosts, redrawn while the run goes on; many hosts are counted instead of named."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Outline) -> None:
         """Begin with an empty table."""
         from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
         from rich.live import Live  # noqa: PLC0415 - only a terminal needs it
@@ -197,6 +232,11 @@ class LiveTable:
                 self._running = None
             case _:
                 pass
+
+    def notice(self, text: str) -> None:
+        """Tell it below the table, which stays."""
+        self._finish()
+        self._console.print(escape_line(text), markup=False)
 
     def _finish(self) -> None:
         if self._live.is_started:

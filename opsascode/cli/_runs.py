@@ -1,81 +1,108 @@
-"""`opsascode runs`: what was run before."""
+"""`opsascode runs`: what was run before.
+
+The group lists past runs; its other verbs live in modules of their own, imported when they are asked for.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
-from datetime import datetime
-from typing import TYPE_CHECKING
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from opsascode.cli._console import count, escape_line, escape_text, seconds, stamp, wants_colour
+from opsascode.cli._console import count, escape_line, seconds, wants_colour
 from opsascode.cli._options import format_option
 from opsascode.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from opsascode.cli._context import Face
-    from opsascode.run import History, PastRun
+    from opsascode.run import History, PastRun, RunSummary
 
-_COLOURS = {"succeeded": "green", "failed": "red", "canceled": "yellow"}
+OUTCOME_COLOURS: Final[Mapping[str, str]] = {
+    "succeeded": "green",
+    "failed": "red",
+    "canceled": "yellow",
+    "running": "cyan",
+    "waiting": "blue",
+}
+OUTCOMES: Final = ("succeeded", "failed", "canceled", "indeterminate", "unfinished", "running", "waiting")
+_ELSEWHERE: Final[Mapping[str, str]] = {
+    "cancel": "opsascode.cli._runs_acts",
+    "logs": "opsascode.cli._logs",
+    "prune": "opsascode.cli._prune",
+    "resume": "opsascode.cli._runs_acts",
+    "show": "opsascode.cli._runs_show",
+    "undo": "opsascode.cli._runs_acts",
+    "watch": "opsascode.cli._watch",
+}
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
 
 
-@click.group()
+class _Verbs(click.Group):
+    """A group whose verbs are registered by the modules they live in."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_ELSEWHERE})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _ELSEWHERE:
+            importlib.import_module(_ELSEWHERE[cmd_name])
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Verbs)
 def command() -> None:
-    """List and show past runs, as the ledger records them."""
+    """Look at past runs, as the ledger records them, and at those under way."""
 
 
 @command.command("list")
 @click.option(
     "-n", "--number", type=click.IntRange(1), default=20, show_default=True, help="At most this many, the newest first."
 )
+@click.option("--runbook", metavar="NAME", default=None, help="Only runs of this runbook.")
+@click.option("--host", metavar="PATTERN", default=None, help="Only runs that touched this host: a name, or * and ?.")
+@click.option(
+    "--outcome",
+    type=click.Choice(OUTCOMES),
+    default=None,
+    help="Only runs that ended so; unfinished: without an end record, running and waiting are among them.",
+)
+@click.option("--since", metavar="7d|DATE", default=None, help="Only runs that started since then (dates are UTC).")
 @format_option
 @click.pass_obj
-def list_runs(face: Face, number: int) -> int:
+def list_runs(face: Face, /, number: int, since: str | None, **asked: str | None) -> int:
     """List past runs, the newest first."""
+    from opsascode.run import Query  # noqa: PLC0415 - keeps --help quick
+
+    begin = None if since is None else moment_before(since, datetime.now(UTC))
     history = open_history(face)
-    runs = history.runs()[::-1][:number] if history else ()
+    query = Query(number=number, since=begin, **asked)
+    runs = history.list(query) if history else ()
     if face.json:
-        click.echo(json.dumps([_run_json(past) for past in runs]))
+        records = history.read(runs) if history else ()
+        told = [{**run_json(past), "outcome": run.outcome} for run, past in zip(runs, records, strict=True)]
+        click.echo(json.dumps(told))
         return ExitCode.DONE
-    if not runs:
-        click.echo("nothing was run here yet")
-        return ExitCode.DONE
-    width = max(len(past.runbook) for past in runs)
-    for past in runs:
-        took = seconds((past.ended - past.started).total_seconds()) if past.ended else ""
-        outcome = _outcome(past.outcome, width=13)
-        hosts = count(past.hosts, "host")
-        click.echo(f"{past.run}  {stamp(past.started)}  {outcome}  {past.runbook:<{width}}  {hosts:>9}  {took:>7}")
+    if runs:
+        click.echo("\n".join(run_lines(runs)))
+    else:
+        click.echo("no such run is recorded" if begin or any(asked.values()) else "nothing was run here yet")
+    if history and query.host and (unknown := history.hosts_unknown()):
+        click.echo(f"the hosts of {count(unknown, 'run')} are not known: their plans and results are gone", err=True)
     return ExitCode.DONE
 
 
-@command.command("show")
-@click.argument("run", default="latest")
-@format_option
-@click.pass_obj
-def show_run(face: Face, run: str) -> int:
-    """Show one run: an id, the beginning of one, or `latest`."""
-    history = open_history(face)
-    if history is None:
-        raise UsageError("nothing was run here yet")
-    past = history.find(run)
-    files = history.files(past)
-    results = json.loads(files.results)["hosts"] if files.results else {}
-    if face.json:
-        click.echo(json.dumps({**_run_json(past), "results": results, "faults": list(files.faults)}))
-    else:
-        click.echo("\n".join(_lines(past, results)))
-        for fault in files.faults:
-            click.echo(click.style(f"  {fault}", fg="red") if wants_colour() else f"  {fault}")
-        click.echo(f"\nreceipt: {history.receipt(past)}")
-    return ExitCode.INTEGRITY if files.faults else ExitCode.DONE
+def open_history(face: Face, *, indexed: bool = True) -> History | None:
+    """Open the past of this state directory; `None` when nothing was ever recorded there.
 
-
-def open_history(face: Face) -> History | None:
-    """Open the past of this state directory; `None` when nothing was ever recorded there."""
+    With `indexed`, lists come from a table that was folded from the ledger before; without, every record is verified.
+    """
     from opsascode.proof import LedgerReader  # noqa: PLC0415 - keeps --help quick
     from opsascode.run import History  # noqa: PLC0415 - keeps --help quick
 
@@ -83,81 +110,95 @@ def open_history(face: Face) -> History | None:
     if not state.has_ledger():
         return None
     keys = state.public_keys(os.environ)
-    return History(state, LedgerReader.read(state.ledger_directory, keys=keys), keys)
+    ledger = LedgerReader.read(state.ledger_directory, keys=keys)
+    return History(state, ledger, indexed=indexed, clock=lambda: datetime.now(UTC))
 
 
-def _lines(past: PastRun, results: dict[str, list[dict[str, object]]]) -> Iterator[str]:
-    def said(*path: str) -> str:
-        return escape_line(str(past.said(*path)))
+def need_history(face: Face) -> History:
+    """Open the past of this state directory.
 
-    yield f"Run {past.run}: {_outcome(past.outcome)}"
-    if past.end:
-        yield f"  reason     {escape_line(str(past.end['reason']))}"
-    yield f"  runbook    {said('runbook', 'name')} {said('runbook', 'version')}  {said('runbook', 'path')}"
-    commit = said("repository", "commit") if past.said("repository", "commit") else "none (not in Git)"
-    yield f"  commit     {commit}{' + uncommitted changes' if past.said('repository', 'dirty') else ''}"
-    sources = past.said("inventory", "sources")
-    names = ", ".join(map(str, sources)) if isinstance(sources, list) else ""
-    yield f"  inventory  {escape_line(names)}  {said('inventory', 'digest')}"
-    yield f"  targets    {_targets(past)}"
-    yield from _parameter_lines(past)
-    who = f"{said('actor', 'user')} on {said('actor', 'machine')} ({said('trigger')})"
-    yield f"  started    {stamp(past.started)} by {who}"
-    if past.ended:
-        yield f"  ended      {stamp(past.ended)} after {seconds((past.ended - past.started).total_seconds())}"
-    yield f"  plan       {said('plan')}"
-    versions = f"ansible-core {said('tools', 'ansible_core')}, Python {said('tools', 'python')}"
-    yield f"  tools      opsascode {said('tools', 'opsascode')}, {versions}"
-    yield f"  ledger     {_entries(past)}"
-    for host, steps in results.items():
-        yield f"\n  {escape_line(host)}"
-        width = max((len(str(step["step"])) for step in steps), default=0)
-        for step in steps:
-            yield from _step_lines(step, width)
+    Raises:
+        UsageError: nothing was ever recorded there.
+    """
+    history = open_history(face)
+    if history is None:
+        raise UsageError("nothing was run here yet")
+    return history
 
 
-def _targets(past: PastRun) -> str:
-    limit = past.said("targets", "limit")
-    limited = f", limited to {limit}" if limit else ""
-    waves = past.said("targets", "waves")
-    batches = count(waves, "wave") if isinstance(waves, int) else ""
-    whole = past.said("inventory", "total")
-    return escape_line(f"{past.said('targets', 'pattern')}{limited}: {past.hosts} of {whole} hosts in {batches}")
+def moment_before(text: str, now: datetime) -> datetime:
+    """Read how long ago (`7d`, `12h`), or a date or time in UTC.
+
+    Raises:
+        UsageError: the text is neither.
+    """
+    from opsascode.repo import parse_duration  # noqa: PLC0415 - keeps --help quick
+
+    try:
+        if text[:1].isdigit() and not _DAY.match(text):
+            return now - parse_duration(text)
+        found = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"«{text}» is no time", advice="write a duration such as 7d or 12h, or a date such as 2026-01-31"
+        ) from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _parameter_lines(past: PastRun) -> Iterator[str]:
-    parameters = past.said("parameters")
-    for name, parameter in parameters.items() if isinstance(parameters, dict) else ():
-        value = parameter if isinstance(parameter, dict) else {}
-        shown = "(secret)" if value.get("secret") else json.dumps(value.get("value"), ensure_ascii=False)
-        yield f"  parameter  {name} = {escape_line(shown)}"
+def run_lines(runs: Sequence[RunSummary]) -> Iterator[str]:
+    """Show runs as a table of one line each."""
+    rows = [
+        (
+            each.run,
+            f"{each.started.astimezone(UTC):%Y-%m-%d %H:%M}",
+            each.outcome,
+            str(each.hosts),
+            "" if each.seconds is None else seconds(each.seconds),
+            _name(each),
+        )
+        for each in runs
+    ]
+    heads = ("RUN", "STARTED, UTC", "OUTCOME", "HOSTS", "TOOK", "RUNBOOK")
+    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads) - 1)]
+    for row in (heads, *rows):
+        run, started, outcome, hosts, took, name = row
+        shown = outcome if row is heads else outcome_word(outcome)
+        cells = (
+            f"{run:<{widths[0]}}",
+            f"{started:<{widths[1]}}",
+            f"{shown}{' ' * (widths[2] - len(outcome))}",
+            f"{hosts:>{widths[3]}}",
+            f"{took:>{widths[4]}}",
+            name,
+        )
+        yield "  ".join(cells)
 
 
-def _entries(past: PastRun) -> str:
-    if past.end_index is None:
-        return f"entry {past.start_index}, and no end record: it is still running, or was cut short"
-    return f"entries {past.start_index} and {past.end_index}"
+def _name(run: RunSummary) -> str:
+    notes = [
+        note
+        for note, said in (
+            ("prediction", run.is_prediction),
+            (f"undoes {run.undoes}", run.undoes),
+            (f"continues {run.continues}", run.continues),
+            ("pruned", run.pruned),
+        )
+        if said
+    ]
+    return escape_line(f"{run.runbook} ({', '.join(notes)})" if notes else run.runbook)
 
 
-def _step_lines(step: dict[str, object], width: int) -> Iterator[str]:
-
-    begun, ended = (datetime.fromisoformat(str(step[key])) for key in ("started", "ended"))
-    first, *more = escape_text(str(step["message"])).splitlines() or [""]
-    took = seconds((ended - begun).total_seconds())
-    yield f"    {step['step']!s:<{width}}  {step['status']!s:<11}  {took:>6}  {first}".rstrip()
-    for line in more:
-        yield f"    {'':<{width}}  {'':<11}  {'':>6}  {line}"
+def outcome_word(outcome: str) -> str:
+    """Show how a run ended, or what it is doing."""
+    return click.style(outcome, fg=OUTCOME_COLOURS.get(outcome, "magenta")) if wants_colour() else outcome
 
 
-def _outcome(outcome: str, *, width: int = 0) -> str:
-    text = f"{outcome:<{width}}"
-    return click.style(text, fg=_COLOURS.get(outcome, "magenta")) if wants_colour() else text
-
-
-def _run_json(past: PastRun) -> dict[str, object]:
+def run_json(past: PastRun) -> dict[str, object]:
+    """Give a run for a program: both records, and what follows from them."""
     return {
         "run": past.run,
         "outcome": past.outcome,
+        "mode": past.mode,
         "start": dict(past.start),
         "end": dict(past.end) if past.end else None,
         "entries": [past.start_index, past.end_index],

@@ -77,7 +77,7 @@ def _verify_ledger(face: Face, name: str | None) -> int:
         return _answer(face, "ledger", [], faults)
     entries = f"{verdict.size} {'entry' if verdict.size == 1 else 'entries'}"
     facts = [f"ledger: {entries}, every signature, hash and checkpoint holds"]
-    history = open_history(face)
+    history = open_history(face, indexed=False)
     chosen = () if history is None else history.runs() if name is None else (history.find(name),)
     for past in chosen:
         files = history.files(past) if history else None
@@ -85,12 +85,14 @@ def _verify_ledger(face: Face, name: str | None) -> int:
         faults.extend(found)
         if not found:
             facts.append(_run_line(past))
+            facts.extend(f"run {past.run}: {note}" for note in (files.notes if files else ()))
     return _answer(face, name or "ledger", facts, faults)
 
 
 def _run_line(past: PastRun) -> str:
     last = f" and {past.end_index}" if past.end_index is not None else " (no end record: it was never finished)"
-    return f"run {past.run}: {past.outcome}, entries {past.start_index}{last}; plan, results and journals as recorded"
+    what = "plan and results" if past.pruned else "plan, results and journals"
+    return f"run {past.run}: {past.outcome}, entries {past.start_index}{last}; {what} as recorded"
 
 
 def _record_lines(records: Sequence[ProvenRecord]) -> Iterator[str]:

@@ -4,7 +4,7 @@
 reasons for a refusal are given at once, each with the place in the document that asked for it. A percentage of a
 small inventory never forbids everything: one host is always within a percentage limit.
 
-Not here: reading guardrail documents (`repo`), approvals by people (they come with `approval` steps).
+Not here: reading guardrail documents (`repo`), what people agree to (`_approval`; a run asks them itself).
 """
 
 from __future__ import annotations
@@ -55,7 +55,6 @@ class Subject:
     groups: frozenset[str]
     dirty: bool
     trigger: Trigger
-    approvals_required: int = 0
     position: Position | None = None
 
 
@@ -128,14 +127,6 @@ def _applies(guardrail: Guardrail, subject: Subject) -> bool:
 def _own_limits(subject: Subject) -> Iterator[Reason]:
     source = f"runbook {subject.runbook}"
     yield from _too_wide(subject, subject.blast_radius, source, "")
-    if subject.approvals_required:
-        yield Reason(
-            code="approval-required",
-            message=f"{source} needs {subject.approvals_required} approval(s), and this release cannot take approvals",
-            source=source,
-            position=subject.position,
-            mend="set approval.required to 0 in a reviewed change, or wait for a release that takes approvals",
-        )
 
 
 def _broken(guardrail: Guardrail, subject: Subject) -> Iterator[Reason]:

@@ -80,8 +80,19 @@ def seal(statement: Statement, signer: Signer) -> bytes:
     Raises:
         ProofError: the statement is not of the one allowed shape, or the envelope would be over 65,535 bytes.
     """
+    payload = statement_payload(statement)
+    signature = signer.sign(pre_authentication(PAYLOAD_TYPE, payload))
+    return wrap(payload, keyid=signer.public_key.keyid, signature=signature)
+
+
+def statement_payload(statement: Statement) -> bytes:
+    """Write a statement as the bytes that are signed and kept.
+
+    Raises:
+        ProofError: the statement is not of the one allowed shape.
+    """
     _check_statement(statement)
-    payload = canonical_bytes(
+    return canonical_bytes(
         {
             "_type": STATEMENT_TYPE,
             "predicate": dict(statement.predicate),
@@ -94,8 +105,15 @@ def seal(statement: Statement, signer: Signer) -> bytes:
             ],
         }
     )
-    signature = signer.sign(pre_authentication(PAYLOAD_TYPE, payload))
-    envelope = _write_envelope(payload, signer.public_key.keyid, signature)
+
+
+def wrap(payload: bytes, *, keyid: str, signature: bytes) -> bytes:
+    """Put a payload and the signature over it into an envelope.
+
+    Raises:
+        ProofError: the envelope would be over 65,535 bytes.
+    """
+    envelope = _write_envelope(payload, keyid, signature)
     if len(envelope) > MAX_ENVELOPE:
         raise CodedProofError(
             Code.PARSE,
@@ -151,19 +169,45 @@ def open_envelope(
     )
 
 
+def payload_digest(envelope: bytes) -> str:
+    """Name what an envelope holds, without saying that anything about it is true.
+
+    Raises:
+        ProofError: it has not the size or shape of an envelope.
+    """
+    return sha256_digest(read_parts(envelope)[0])
+
+
+def read_unverified(envelope: bytes) -> Statement:
+    """Read what an envelope claims, when nothing but convenience depends on it.
+
+    Raises:
+        ProofError: it has not the size or shape of an envelope, or holds no statement.
+    """
+    return read_statement(read_parts(envelope)[0])
+
+
+def read_parts(envelope: bytes) -> _Parts:
+    """Take an envelope apart, unverified: payload, its type, and for each signature the hint and the signature.
+
+    Raises:
+        ProofError: it has not the size or shape of an envelope.
+    """
+    if len(envelope) > MAX_ENVELOPE:
+        raise CodedProofError(
+            Code.PARSE, f"an envelope of {len(envelope)} bytes where at most {MAX_ENVELOPE} are allowed"
+        )
+    return _read_sealed(envelope) or _read_envelope(envelope)
+
+
 def verified_payload(envelope: bytes, keys: Sequence[Verifier]) -> tuple[bytes, tuple[str, ...]]:
     """Return the payload and who signed it, before the payload is read.
 
     Raises:
         ProofError: as for `open_envelope`.
     """
-    # 1. Size, before anything is read.
-    if len(envelope) > MAX_ENVELOPE:
-        raise CodedProofError(
-            Code.PARSE, f"an envelope of {len(envelope)} bytes where at most {MAX_ENVELOPE} are allowed"
-        )
-    # 2. The envelope's own shape, and both layers of base64.
-    payload, payload_type, signatures = _read_sealed(envelope) or _read_envelope(envelope)
+    # 1. Size, before anything is read. 2. The envelope's own shape, and both layers of base64.
+    payload, payload_type, signatures = read_parts(envelope)
     # 3. Signatures, over the received bytes.
     keyids = _verify(pre_authentication(payload_type, payload), signatures, keys)
     # 4. What kind of payload the signature says it is.

@@ -1,7 +1,8 @@
 """What is in the ledger, and how is it proven to somebody else?
 
 Rules: only what a verified checkpoint covers is given out, and a proof is checked before it is handed over. Reading
-needs public keys and no lock beyond the moment in which the sizes are read.
+needs public keys and no lock beyond the moment in which the sizes are read. Who has read a ledger before goes on behind
+a bookmark, and what was read before and now must lead to the signed root together.
 
 Not here: checking every entry (`_verify`), and appending (`_ledger`).
 """
@@ -22,7 +23,7 @@ from opsascode.proof._segments import CHECKPOINT_PREFIX, find_tail, list_segment
 from opsascode.proof._tlog import write_proof
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from opsascode.proof._keys import PublicKey, Verifier
@@ -34,6 +35,20 @@ class LoggedRecord:
 
     index: int
     record: Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bookmark:
+    """How far somebody has read a ledger: `size` entries, for which `peaks` stand (RFC 6962 subtrees, largest first).
+
+    The next entry stands at or behind `offset` in the segment that starts with entry `segment`.
+    """
+
+    origin: str
+    size: int
+    peaks: bytes
+    segment: int
+    offset: int
 
 
 class Nodes:
@@ -173,10 +188,33 @@ class LedgerReader:
             LedgerError: an entry does not verify.
         """
         for index, envelope in enumerate(self.entries(start), start):
-            try:
-                yield LoggedRecord(index=index, record=open_envelope(envelope, keys or self._keys))
-            except CodedProofError as error:
-                raise CodedLedgerError(error.code, f"entry {index}: {error}", index=index) from None
+            yield _logged(index, envelope, keys or self._keys)
+
+    def pick(self, indexes: Collection[int]) -> Iterator[LoggedRecord]:
+        """Give the records at these places, in order; only their signatures are verified.
+
+        Raises:
+            LedgerError: there is no such entry, or it does not verify.
+        """
+        wanted = set(indexes)
+        if not wanted:
+            return
+        for index in (min(wanted), max(wanted)):
+            self._check_index(index)
+        last = max(wanted)
+        for index, envelope in enumerate(self.entries(min(wanted)), min(wanted)):
+            if index in wanted:
+                yield _logged(index, envelope, self._keys)
+            if index == last:
+                return
+
+    def unread(self, bookmark: Bookmark | None) -> Unread:
+        """Give what stands behind the bookmark; with None, everything.
+
+        Raises:
+            LedgerError: the bookmark is not of this ledger, or of more entries than it has.
+        """
+        return Unread(self, self._keys, bookmark)
 
     def prove(self, index: int) -> str:
         """Prove that entry `index` is in the ledger: a `c2sp.org/tlog-proof@v1` text against the current checkpoint.
@@ -218,3 +256,63 @@ class LedgerReader:
     def _check_index(self, index: int) -> None:
         if not 0 <= index < self._size:
             raise CodedLedgerError(Code.PROOF, f"the ledger has {self._size} entries: there is no entry {index}")
+
+
+class Unread:
+    """The entries behind a bookmark, each one's signature verified; read them all, then take the next bookmark."""
+
+    def __init__(self, reader: LedgerReader, keys: Sequence[Verifier], bookmark: Bookmark | None) -> None:
+        """Use `LedgerReader.unread` instead."""
+        start = bookmark or Bookmark(origin=reader.origin, size=0, peaks=b"", segment=0, offset=0)
+        whole = len(start.peaks) == HASH_BYTES * start.size.bit_count()
+        if start.origin != reader.origin or not 0 <= start.size <= reader.size or not whole:
+            raise CodedLedgerError(Code.LEDGER_FORK, "what was read before is not of this ledger")
+        self._reader, self._keys = reader, keys
+        self._segment, self._offset = start.segment, start.offset
+        hashes = range(0, len(start.peaks), HASH_BYTES)
+        self._range = CompactRange(start.size, [start.peaks[at : at + HASH_BYTES] for at in hashes])
+
+    def __iter__(self) -> Iterator[LoggedRecord]:
+        """Give the records in order; raises LedgerError at one that does not verify."""
+        for segment in list_segments(self._reader.directory):
+            if segment.first < self._segment:
+                continue
+            if segment.first > self._segment:
+                self._segment, self._offset = segment.first, 0
+            for line in read_lines(segment, self._offset):
+                if self._range.size == self._reader.size:
+                    return
+                self._offset += len(line)
+                if line.startswith(CHECKPOINT_PREFIX):
+                    continue
+                envelope = line[:-1]
+                logged = _logged(self._range.size, envelope, self._keys)
+                self._range.append(_merkle.leaf_hash(envelope))
+                yield logged
+
+    def bookmark(self) -> Bookmark:
+        """Say how far was read, once everything was.
+
+        Raises:
+            LedgerError: what was read before and now does not lead to the signed root.
+        """
+        if self._range.size != self._reader.size or self._range.root() != self._reader.root:
+            raise CodedLedgerError(
+                Code.ENTRY_CHANGED,
+                f"the entries of {self._reader.directory} do not lead to the root that was signed",
+                advice="opsascode verify --all names the entries",
+            )
+        return Bookmark(
+            origin=self._reader.origin,
+            size=self._range.size,
+            peaks=b"".join(self._range.peaks),
+            segment=self._segment,
+            offset=self._offset,
+        )
+
+
+def _logged(index: int, envelope: bytes, keys: Sequence[Verifier]) -> LoggedRecord:
+    try:
+        return LoggedRecord(index=index, record=open_envelope(envelope, keys))
+    except CodedProofError as error:
+        raise CodedLedgerError(error.code, f"entry {index}: {error}", index=index) from None

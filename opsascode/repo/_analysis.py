@@ -66,7 +66,12 @@ def _judge(document: SourceDocument) -> tuple[DocumentFacts | None, list[Problem
         return None, []
     place = Place.of_value(document, ("metadata", "name"))
     content = tuple(_paths(document)) if kind is Kind.REPOSITORY else ()
-    return DocumentFacts(kind=kind.value, name=name, place=place, content=content), []
+    problems: list[Problem] = []
+    if kind is Kind.PEOPLE:
+        from opsascode.repo._people import people_problems  # noqa: PLC0415 - keys need cryptography, which few files do
+
+        problems = people_problems(document)
+    return DocumentFacts(kind=kind.value, name=name, place=place, content=content), problems
 
 
 def _paths(document: SourceDocument) -> list[ContentUse]:

@@ -13,6 +13,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from opsascode.repo._documents import (
+    DEFAULT_LIFETIME,
+    HOST_LOCK,
+    ApprovalNeeded,
+    BetweenWaves,
     Guardrail,
     Metadata,
     OnFailure,
@@ -22,6 +26,7 @@ from opsascode.repo._documents import (
     Settings,
     Source,
     Targets,
+    UndoScope,
     Wave,
     optional_duration,
     optional_percent,
@@ -30,12 +35,14 @@ from opsascode.repo._names import TASK_KEYWORDS
 from opsascode.repo._parameter import Limits, Parameter, ParameterType
 from opsascode.repo._step import (
     Action,
+    ApprovalStep,
     Become,
     Check,
     CommandCheck,
     Comparison,
     ConditionCheck,
     HttpCheck,
+    ManualStep,
     NotifyStep,
     PlaybookStep,
     PrometheusCheck,
@@ -74,8 +81,11 @@ def build_runbook(document: SourceDocument, source: Source) -> Runbook:
             for name, schema in spec.get("parameters", {}).items()
         ),
         targets=_targets(document),
-        approvals_required=spec.get("approval", {}).get("required", 0),
+        timeout=optional_duration(spec.get("timeout")),
+        locks=tuple(spec.get("lock", (HOST_LOCK,))),
+        approval=_approval_needed(spec.get("approval", {})),
         on_failure=OnFailure(spec.get("on_failure", "stop")),
+        undo_scope=UndoScope(spec.get("undo_scope", "wave")),
         steps=tuple(_step(step, document, ("spec", "steps", index)) for index, step in enumerate(steps)),
         source=source,
         position=document.position(),
@@ -114,10 +124,12 @@ def build_settings(document: SourceDocument, source: Source) -> Settings:
         name=written["metadata"]["name"],
         inventory=_texts(spec.get("inventory")),
         state=spec.get("state"),
+        locks=spec.get("locks"),
         machine_key=spec.get("keys", {}).get("machine"),
         environment_allow=_texts(spec.get("environment", {}).get("allow")),
         prometheus_url=spec.get("prometheus", {}).get("url"),
         alertmanager_url=spec.get("alertmanager", {}).get("url"),
+        approvals_remote=spec.get("approvals", {}).get("remote"),
         roles_path=_texts(spec.get("roles_path")),
         collections_path=_texts(spec.get("collections_path")),
         source=source,
@@ -176,9 +188,36 @@ def _targets(document: SourceDocument) -> Targets:
         max_hosts=targets.get("max_hosts"),
         max_percent=optional_percent(targets.get("max_percent")),
         waves=tuple(Wave.of(size) for size in targets.get("waves", ("100%",))),
+        max_fail_percent=optional_percent(targets.get("max_fail_percent")),
+        between_waves=_between_waves(document),
         variables=tuple(targets.get("variables", ())),
         position=document.key_position(("spec", "targets")),
     )
+
+
+def _between_waves(document: SourceDocument) -> BetweenWaves | None:
+    where: DocumentPath = ("spec", "targets", "between_waves")
+    between: Any = document.at(where)
+    if between is None:
+        return None
+    confirm = between.get("confirm", False)
+    return BetweenWaves(
+        pause=optional_duration(between.get("pause")),
+        checks=tuple(
+            _step(check, document, (*where, "checks", index)) for index, check in enumerate(between.get("checks", ()))
+        ),
+        confirm=confirm if isinstance(confirm, str) else "Go on with the next wave?" if confirm else None,
+    )
+
+
+def _approval_needed(approval: Written) -> ApprovalNeeded:
+    return ApprovalNeeded(
+        required=approval.get("required", 0), role=approval.get("role"), lifetime=_lifetime(approval.get("expires"))
+    )
+
+
+def _lifetime(written: object) -> timedelta:
+    return optional_duration(written) or DEFAULT_LIFETIME
 
 
 def _step(step: Written, document: SourceDocument, where: DocumentPath) -> Step:
@@ -188,6 +227,7 @@ def _step(step: Written, document: SourceDocument, where: DocumentPath) -> Step:
         id=step["id"],
         title=title,
         action=_action(step),
+        loop=_loop(step.get("loop")),
         timeout=optional_duration(step.get("timeout")),
         retry=_retry(step.get("retry")),
         when=_texts(step.get("when")),
@@ -197,6 +237,7 @@ def _step(step: Written, document: SourceDocument, where: DocumentPath) -> Step:
         delegate_to=step.get("delegate_to"),
         run_once=step.get("run_once", False),
         environment=dict(step.get("environment", {})),
+        resumable=step.get("resume") != "never",
         undo=None if undo is None else _undo(undo, title, document, (*where, "undo")),
         position=document.position(where),
     )
@@ -206,6 +247,7 @@ def _undo(undo: Written, title: str, document: SourceDocument, where: DocumentPa
     return Undo(
         title=undo.get("title") or f"Undo: {title}",
         action=_task(undo["task"]) if "task" in undo else _role(undo["role"]),
+        check=_check(undo["check"]) if "check" in undo else None,
         timeout=optional_duration(undo.get("timeout")),
         retry=_retry(undo.get("retry")),
         when=_texts(undo.get("when")),
@@ -216,7 +258,7 @@ def _undo(undo: Written, title: str, document: SourceDocument, where: DocumentPa
     )
 
 
-def _action(step: Written) -> Action:
+def _action(step: Written) -> Action:  # noqa: PLR0911 - one return for each kind of step
     if "task" in step:
         return _task(step["task"])
     if "check" in step:
@@ -227,7 +269,26 @@ def _action(step: Written) -> Action:
         return _role(step["role"])
     if "runbook" in step:
         return RunbookStep(name=step["runbook"], parameters=dict(step.get("with", {})))
+    if "approval" in step or "manual" in step:
+        return _question(step)
     return NotifyStep(message=step["notify"]["message"])
+
+
+def _question(step: Written) -> ApprovalStep | ManualStep:
+    if "manual" in step:
+        manual = step["manual"]
+        return ManualStep(instructions=manual["instructions"], note_required=manual.get("note") == "required")
+    approval = step["approval"]
+    return ApprovalStep(
+        required=approval.get("required", 1),
+        role=approval.get("role"),
+        lifetime=_lifetime(approval.get("expires")),
+        message=approval.get("message", ""),
+    )
+
+
+def _loop(loop: str | list[Any] | None) -> str | tuple[Any, ...] | None:
+    return tuple(loop) if isinstance(loop, list) else loop
 
 
 def _task(task: Written) -> TaskStep:

@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from opsascode.errors import UsageError
 from opsascode.repo._analysis import analyse, analysis_key
+from opsascode.repo._ansible_settings import read_ansible_settings
 from opsascode.repo._crosscheck import cross_check
 from opsascode.repo._facts import FileFacts
 from opsascode.repo._problem import Problem, errors_among, in_order, quoted
+from opsascode.repo._requirements import read_requirements
 from opsascode.repo._walk import Found, find_documents, find_under, read_document
 
 if TYPE_CHECKING:
@@ -86,6 +88,7 @@ def check_repository(
     located = [(path, document) for path, facts in files for document in facts.documents]
     problems += [problem for _, facts in files for problem in facts.problems]
     problems += cross_check(located, root, repository.settings)
+    problems += (*read_ansible_settings(root).problems, *read_requirements(root).problems)
     if wanted is not None:
         problems = [problem for problem in problems if problem.position.path in wanted or problem in elsewhere]
     return CheckReport(

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from opsascode.repo._quantities import parse_duration, parse_percent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import timedelta
     from decimal import Decimal
 
     from opsascode.errors import Position
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from opsascode.repo._step import Step
 
 API_VERSION = "opsascode/v1"
+HOST_LOCK: Final = "{{ host }}"
+DEFAULT_LIFETIME: Final = timedelta(hours=1)
 
 
 class Kind(Enum):
@@ -34,6 +36,7 @@ class Kind(Enum):
     RUNBOOK = "Runbook"
     GUARDRAIL = "Guardrail"
     REPOSITORY = "Repository"
+    PEOPLE = "People"
 
 
 class OnFailure(Enum):
@@ -42,6 +45,14 @@ class OnFailure(Enum):
     UNDO = "undo"
     STOP = "stop"
     CONTINUE = "continue"
+
+
+class UndoScope(Enum):
+    """On which hosts an undo takes back what was completed."""
+
+    FAILED_HOSTS = "failed-hosts"
+    WAVE = "wave"
+    ALL = "all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,20 +98,46 @@ class Wave:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BetweenWaves:
+    """What happens after a wave and before the next: a pause, checks on all hosts so far, a person's word."""
+
+    pause: timedelta | None = None
+    checks: tuple[Step, ...] = ()
+    confirm: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Targets:
-    """Which hosts, at most how many, in which waves, and what each must have in the inventory."""
+    """Which hosts, at most how many, in which waves, and what each must have in the inventory.
+
+    More failed hosts than `max_fail_percent` of a wave end the wave.
+    """
 
     hosts: str
     max_hosts: int | None = None
     max_percent: Decimal | None = None
     waves: tuple[Wave, ...]
+    max_fail_percent: Decimal | None = None
+    between_waves: BetweenWaves | None = None
     variables: tuple[str, ...] = ()
     position: Position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalNeeded:
+    """How many people must approve a run, in which role, and how long an approval holds."""
+
+    required: int = 0
+    role: str | None = None
+    lifetime: timedelta = DEFAULT_LIFETIME
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Runbook:
-    """A runbook: typed parameters, targets and ordered steps."""
+    """A runbook: typed parameters, targets and ordered steps.
+
+    `timeout` is for a whole run. `locks` are names, with templates, that no two runs hold at once.
+    """
 
     metadata: Metadata
     severity: tuple[int, ...] = ()
@@ -108,8 +145,11 @@ class Runbook:
     estimated_duration: timedelta | None = None
     parameters: tuple[Parameter, ...] = ()
     targets: Targets
-    approvals_required: int = 0
+    timeout: timedelta | None = None
+    locks: tuple[str, ...] = (HOST_LOCK,)
+    approval: ApprovalNeeded
     on_failure: OnFailure = OnFailure.STOP
+    undo_scope: UndoScope = UndoScope.WAVE
     steps: tuple[Step, ...]
     source: Source
     position: Position
@@ -118,6 +158,11 @@ class Runbook:
     def name(self) -> str:
         """The name other documents and people call it by."""
         return self.metadata.name
+
+    @property
+    def approvals_required(self) -> int:
+        """How many people must approve a run before it starts."""
+        return self.approval.required
 
     def parameter(self, name: str) -> Parameter | None:
         """Find a declared parameter by its name."""
@@ -162,10 +207,12 @@ class Settings:
     name: str = ""
     inventory: tuple[str, ...] = ()
     state: str | None = None
+    locks: str | None = None
     machine_key: str | None = None
     environment_allow: tuple[str, ...] = ()
     prometheus_url: str | None = None
     alertmanager_url: str | None = None
+    approvals_remote: str | None = None
     roles_path: tuple[str, ...] = ()
     collections_path: tuple[str, ...] = ()
     source: Source | None = None

@@ -47,11 +47,31 @@ class Place(NamedTuple):
 
 
 class RunbookUse(NamedTuple):
-    """A step that composes another runbook, and the values it gives to its parameters."""
+    """A step that composes another runbook, and the values it gives to its parameters.
+
+    `conditional` tells that a condition decides whether it does; `gives` are the outputs the step declares, `reads` the
+    names in them that only the other runbook can set.
+    """
 
     name: str
     place: Place
     values: tuple[tuple[str, Any, Place], ...]
+    conditional: bool = False
+    gives: tuple[str, ...] = ()
+    reads: tuple[tuple[str, Place], ...] = ()
+
+    @classmethod
+    def from_plain(cls, plain: Plain) -> RunbookUse:
+        """Read a use back."""
+        name, where, values, conditional, gives, reads = plain
+        return cls(
+            name=str(name),
+            place=Place(*where),
+            values=tuple((key, value, Place(*spot)) for key, value, spot in values),
+            conditional=bool(conditional),
+            gives=tuple(gives),
+            reads=tuple((key, Place(*spot)) for key, spot in reads),
+        )
 
 
 class ContentUse(NamedTuple):
@@ -64,7 +84,11 @@ class ContentUse(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentFacts:
-    """What other documents need to know about one document."""
+    """What other documents need to know about one document.
+
+    `made` are the names its steps set, `planned` the parameters that must be known before a run. It is `opaque` when
+    its steps read content that may set any name; `asks` tells that it stops for people.
+    """
 
     kind: str
     name: str
@@ -72,25 +96,31 @@ class DocumentFacts:
     parameters: dict[str, Any] = field(default_factory=dict)
     runbooks: tuple[RunbookUse, ...] = ()
     content: tuple[ContentUse, ...] = ()
+    made: tuple[str, ...] = ()
+    planned: tuple[str, ...] = ()
+    opaque: bool = False
+    asks: bool = False
 
     def plain(self) -> Plain:
         """Write the facts as values that JSON can hold."""
-        return [self.kind, self.name, self.place, self.parameters, self.runbooks, self.content]
+        about = [self.made, self.planned, self.opaque, self.asks]
+        return [self.kind, self.name, self.place, self.parameters, self.runbooks, self.content, *about]
 
     @classmethod
     def from_plain(cls, plain: Plain) -> DocumentFacts:
         """Read the facts back."""
-        kind, name, place, parameters, runbooks, content = plain
+        kind, name, place, parameters, runbooks, content, made, planned, opaque, asks = plain
         return cls(
             kind=str(kind),
             name=str(name),
             place=Place(*place),
             parameters=dict(parameters),
-            runbooks=tuple(
-                RunbookUse(each, Place(*where), tuple((key, value, Place(*spot)) for key, value, spot in values))
-                for each, where, values in runbooks
-            ),
+            runbooks=tuple(RunbookUse.from_plain(each) for each in runbooks),
             content=tuple(ContentUse(kind, each, Place(*where)) for kind, each, where in content),
+            made=tuple(made),
+            planned=tuple(planned),
+            opaque=bool(opaque),
+            asks=bool(asks),
         )
 
 

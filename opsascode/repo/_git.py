@@ -23,7 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 from opsascode.errors import Position, ResolveError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 TIMEOUT_SECONDS = 60
 CHANGED_AT_MOST = 20
@@ -31,7 +31,7 @@ CHANGED_AT_MOST = 20
 _PLACES = ("/usr/bin", "/usr/local/bin", "/bin", "/opt/homebrew/bin", "/run/current-system/sw/bin")
 _FILTER = re.compile(r"filter\.(?P<name>.*)\.[a-z]+\Z", re.DOTALL)
 _FIELDS_BEFORE_PATH = {"1": 8, "2": 9, "u": 10, "?": 1}
-_SETTINGS = {
+SETTINGS = {
     "core.attributesFile": "/dev/null",
     "core.excludesFile": "/dev/null",
     "core.fsmonitor": "false",
@@ -44,7 +44,7 @@ _SETTINGS = {
     "safe.bareRepository": "explicit",
     "submodule.recurse": "false",
 }
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "PATH": os.defpath,
     "LC_ALL": "C",
     "GIT_ALLOW_PROTOCOL": "none",
@@ -80,19 +80,19 @@ def git_state(root: Path) -> GitState:
     Raises:
         ResolveError: git is missing, or refuses the repository (damaged, or owned by somebody else).
     """
-    top = _top(root)
+    top = find_top(root)
     if top is None:
         return GitState()
-    git = _Git(program=_program(), top=top, settings=_SETTINGS)
+    git = Git(program=git_program(), top=top, settings=SETTINGS)
     config = git.config()
     told = git.status(config)
     if b"dubious ownership" in told.stderr and git.is_allowed_by_user():
-        git = replace(git, settings={**_SETTINGS, "safe.directory": str(top)})
+        git = git.trusted()
         config = git.config()
         told = git.status(config)
     if told.returncode:
         raise _refused(told.stderr, top)
-    commit, branch, changed = _parse_status(_text(told.stdout))
+    commit, branch, changed = _parse_status(readable(told.stdout))
     return GitState(
         commit=commit,
         branch=branch,
@@ -103,13 +103,30 @@ def git_state(root: Path) -> GitState:
     )
 
 
-def _top(root: Path) -> Path | None:
+def committed_bytes(root: Path, commit: str, path: str) -> bytes | None:
+    """Give a file below `root` as a commit has it, `None` when it does not.
+
+    Raises:
+        ResolveError: git is missing.
+    """
+    top = find_top(root)
+    if top is None:
+        return None
+    git = Git(program=git_program(), top=top, settings=SETTINGS)
+    if b"dubious ownership" in git.ask(("rev-parse", "--git-dir")).stderr and git.is_allowed_by_user():
+        git = git.trusted()
+    place = (root.resolve() / path).relative_to(top.resolve()).as_posix()
+    told = git.ask(("cat-file", "blob", f"{commit}:{place}"))
+    return told.stdout if told.returncode == 0 else None
+
+
+def find_top(root: Path) -> Path | None:
     """Find the closest directory with a `.git` in it: a bare repository lying in the tree is never taken for one."""
     start = root.resolve()
     return next((each for each in (start, *start.parents) if os.path.lexists(each / ".git")), None)
 
 
-def _program() -> str:
+def git_program() -> str:
     """Git by its absolute path: a search along the caller's PATH could find another program."""
     for place in _PLACES:
         found = Path(place, "git")
@@ -119,17 +136,19 @@ def _program() -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Git:
+class Git:
+    """One repository, asked through git's plumbing in an environment built from nothing."""
+
     program: str
     top: Path
     settings: Mapping[str, str]
 
     def config(self) -> Sequence[tuple[str, str]]:
         """List the repository's own settings in order, keys as git spells them."""
-        listed = self._ask(["config", "--list", "-z"], self.settings)
+        listed = self.ask(["config", "--list", "-z"])
         if listed.returncode:
             raise _refused(listed.stderr, self.top)
-        pairs = (entry.partition("\n") for entry in _text(listed.stdout).split("\0") if entry)
+        pairs = (entry.partition("\n") for entry in readable(listed.stdout).split("\0") if entry)
         return [(key, value) for key, _, value in pairs]
 
     def status(self, config: Sequence[tuple[str, str]]) -> subprocess.CompletedProcess[bytes]:
@@ -144,32 +163,53 @@ class _Git:
             "status", "--porcelain=v2", "--branch", "-z", "--no-renames", "--no-ahead-behind",
             "--untracked-files=normal", "--ignore-submodules=dirty",
         )  # fmt: skip
-        return self._ask(question, {**self.settings, **emptied})
+        return self.ask(question, settings=emptied.items())
+
+    def trusted(self) -> Git:
+        """Give the same, taken for safe although it belongs to another user."""
+        return replace(self, settings={**self.settings, "safe.directory": str(self.top)})
 
     def is_allowed_by_user(self) -> bool:
         """Whether the user's or machine's settings name this directory safe: a repository cannot say so of itself."""
+        return not {"*", str(self.top)}.isdisjoint(self.said_by_user("safe.directory"))
+
+    def said_by_user(self, key: str) -> Sequence[str]:
+        """Give what the user's and the machine's settings say, and the repository's own do not."""
         home = {name: os.environ[name] for name in ("HOME", "XDG_CONFIG_HOME") if name in os.environ}
         environment = {"PATH": os.defpath, "LC_ALL": "C", "GIT_CEILING_DIRECTORIES": "/", **home}
-        told = self._run(("config", "--get-all", "-z", "safe.directory"), environment, Path("/"))
-        return not {"*", str(self.top)}.isdisjoint(_text(told.stdout).split("\0"))
+        told = self._run(("config", "--get-all", "-z", key), environment, Path("/"))
+        return readable(told.stdout).split("\0")[:-1]
 
-    def _ask(self, question: Sequence[str], settings: Mapping[str, str]) -> subprocess.CompletedProcess[bytes]:
-        environment = {**_ENVIRONMENT, "GIT_CEILING_DIRECTORIES": str(self.top.parent), **_as_variables(settings)}
+    def ask(
+        self,
+        question: Sequence[str],
+        *,
+        settings: Iterable[tuple[str, str]] = (),
+        variables: Mapping[str, str] | None = None,
+        data: bytes = b"",
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Ask one question, with further settings and variables, and bytes on its standard input."""
+        environment = {
+            **ENVIRONMENT,
+            "GIT_CEILING_DIRECTORIES": str(self.top.parent),
+            **as_variables((*self.settings.items(), *settings)),
+        }
         if "HOME" in os.environ:
             environment["HOME"] = os.environ["HOME"]  # an include in the repository's own configuration may name it
-        return self._run(question, environment, self.top)
+        return self._run(question, {**environment, **(variables or {})}, self.top, data)
 
     def _run(
-        self, question: Sequence[str], environment: Mapping[str, str], directory: Path
+        self, question: Sequence[str], environment: Mapping[str, str], directory: Path, data: bytes = b""
     ) -> subprocess.CompletedProcess[bytes]:
         try:
             return subprocess.run(  # noqa: S603 - absolute program, fixed words, an environment built from nothing
                 [self.program, "--no-pager", *question],
                 cwd=directory,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                input=data,
                 capture_output=True,
                 timeout=TIMEOUT_SECONDS,
+                start_new_session=True,  # Ctrl-C is for the caller to hear
                 check=False,
             )
         except subprocess.TimeoutExpired:
@@ -178,10 +218,10 @@ class _Git:
             ) from None
 
 
-def _as_variables(settings: Mapping[str, str]) -> dict[str, str]:
+def as_variables(settings: Sequence[tuple[str, str]]) -> dict[str, str]:
     """Give settings to one git process: as variables any name can be spelled, as `-c` one with `=` could not."""
     variables = {"GIT_CONFIG_COUNT": str(len(settings))}
-    for index, (key, value) in enumerate(settings.items()):
+    for index, (key, value) in enumerate(settings):
         variables |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
     return variables
 
@@ -213,7 +253,7 @@ def _remote(config: Sequence[tuple[str, str]]) -> str | None:
 
 
 def _refused(words: bytes, top: Path) -> ResolveError:
-    told = _text(words)
+    told = readable(words)
     if "dubious ownership" in told:
         return ResolveError(
             "this Git repository belongs to another user, so git refuses to read it",
@@ -226,5 +266,6 @@ def _refused(words: bytes, top: Path) -> ResolveError:
     )
 
 
-def _text(raw: bytes) -> str:
+def readable(raw: bytes) -> str:
+    """Read what git says, whatever bytes are in it."""
     return raw.decode(errors="backslashreplace")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsascode.errors import DocumentError, OpsError, Position, ResolveError
+from opsascode.repo._ansible_settings import usable_ansible_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,10 +102,10 @@ def settings_file(root: Path, environment: Mapping[str, str]) -> Path | None:
 
 
 def _minimal(environment: Mapping[str, str], private: Path, root: Path) -> dict[str, str]:
-    settings = settings_file(root, environment)
-    if settings is None:
-        settings = private / "ansible.cfg"
-        settings.touch()
+    named = Path(environment.get("ANSIBLE_CONFIG", ""))
+    settings = named if named.is_file() else private / "ansible.cfg"
+    if settings != named:
+        settings.write_bytes(usable_ansible_settings(root).rendered(root, root))
     passed = {key: value for key, value in environment.items() if not key.startswith("PYTHON")}
     return {
         "PATH": os.defpath,

@@ -9,7 +9,10 @@ A variable is known when it is a parameter, is listed in `targets.variables`, is
 about first (`is defined`, `default`) may be unknown. After a role, a playbook or a task that reads content of its
 own, any variable may exist or be used, so neither unknown nor unused names are reported.
 
-Not here: task bodies and checks (`_task_rules`), other documents and files (`_crosscheck`).
+What a step sets is kept for the undo of that step and of later ones too, so an undo may use it.
+
+Not here: task bodies and checks (`_task_rules`), questions, locks, loops and waves (`_flow_rules`), other documents and
+files (`_crosscheck`).
 """
 
 from __future__ import annotations
@@ -21,6 +24,16 @@ from typing import TYPE_CHECKING, Any
 from opsascode.repo._build import build_limits
 from opsascode.repo._expressions import condition_names, is_template, template_names
 from opsascode.repo._facts import ContentUse, DocumentFacts, Place, RunbookUse
+from opsascode.repo._flow_rules import (
+    LOOP_VARIABLE,
+    asks_people,
+    id_faults,
+    loop_faults,
+    names_in,
+    planned_names,
+    question_faults,
+    spec_faults,
+)
 from opsascode.repo._hosts import pattern_fault
 from opsascode.repo._names import KNOWN_EVERYWHERE, OPAQUE_MODULES, is_full_name, known_everywhere, short_module
 from opsascode.repo._parameter import ecma_pattern
@@ -33,6 +46,7 @@ if TYPE_CHECKING:
     from opsascode.repo._expressions import Names
     from opsascode.repo._problem import DocumentPath
     from opsascode.repo._source import SourceDocument, Value
+    from opsascode.repo._task_rules import Fault
 
 _JINJA_WORDS = frozenset({"and", "else", "false", "if", "in", "is", "none", "not", "null", "or", "true"})
 _CONDITIONS = frozenset({"when", "that", "changed_when", "failed_when"})
@@ -58,9 +72,10 @@ class RunbookRules:
         self._document = document
         self._spec = mapping(mapping(document.value).get("spec"))
         self.parameters = mapping(self._spec.get("parameters"))
+        self.made: set[str] = set()
+        self.opaque = False
         self._mentioned: set[str] = set()
-        self._made: set[str] = set()
-        self._opaque = False
+        self._ids: dict[str, int] = {}
 
     def judge(self) -> None:
         """Judge parameters, targets and steps, in the order they stand in."""
@@ -70,13 +85,17 @@ class RunbookRules:
         self._targets(targets)
         variables = {each for each in sequence(targets.get("variables")) if isinstance(each, str)}
         known = set(self.parameters) | variables
-        ids: dict[str, int] = {}
+        self._faults(spec_faults(self._spec, self.parameters), ("spec",))
+        self._mentioned |= names_in([self._spec.get("lock"), targets.get("between_waves")])
         for index, step in enumerate(sequence(self._spec.get("steps"))):
             if isinstance(step, dict):
                 where = ("spec", "steps", index)
-                self._repeated_id(step, where, ids)
+                self._repeated_id(step, where)
                 self._step(step, where, known)
-        if not self._opaque:
+        for index, check in enumerate(sequence(mapping(targets.get("between_waves")).get("checks"))):
+            if isinstance(check, dict):
+                self._names_of(check, ("spec", "targets", "between_waves", "checks", index), known)
+        if not self.opaque:
             self._unused()
 
     def _say(self, path: DocumentPath, code: str, message: str, mend: str = "", *, key: bool = False) -> None:
@@ -85,6 +104,10 @@ class RunbookRules:
         position = self._document.key_position(path) if key else self._document.position(path)
         where = path_text(path)
         self.problems.append(Problem(position=position, document_path=where, code=code, message=message, mend=mend))
+
+    def _faults(self, faults: Iterable[Fault], where: DocumentPath) -> None:
+        for fault in faults:
+            self._say((*where, *fault.path), fault.code, fault.message, fault.mend, key=fault.at_key)
 
     # parameters and targets
 
@@ -150,7 +173,8 @@ class RunbookRules:
 
     # steps
 
-    def _repeated_id(self, step: dict[str, Any], where: DocumentPath, ids: dict[str, int]) -> None:
+    def _repeated_id(self, step: dict[str, Any], where: DocumentPath) -> None:
+        ids = self._ids
         name = step.get("id")
         if not isinstance(name, str):
             return
@@ -167,25 +191,30 @@ class RunbookRules:
         if task:
             self._task(task, (*where, "task"))
             own |= local_names(task)
-        for fault in check_faults(mapping(step.get("check")), step):
-            self._say((*where, *fault.path), fault.code, fault.message, fault.mend, key=fault.at_key)
+        self._faults(check_faults(mapping(step.get("check")), step), where)
+        for faults in (id_faults(step), question_faults(step, self.parameters), loop_faults(step, self.parameters)):
+            self._faults(faults, where)
+        if "approval" in step or "manual" in step:
+            self._mentioned |= names_in(step)
+            return
         made = self._made_names(step, where, task)
         own |= made
-        self._made |= made
+        self.made |= made
         undo = mapping(step.get("undo"))
         undo_task = mapping(undo.get("task"))
+        self._faults(check_faults(mapping(undo.get("check")), undo), (*where, "undo"))
         if undo_task:
             self._task(undo_task, (*where, "undo", "task"))
-            own |= local_names(undo_task)
+        undone = own | local_names(undo_task)
         self._uses(step, undo, where)
-        self._names_of(step, where, own)
+        self._names_of(step, where, own | ({LOOP_VARIABLE} if "loop" in step else set()), without="undo")
+        self._names_of({"undo": step.get("undo")}, where, undone)
         known |= made
 
     def _task(self, task: dict[str, Any], path: DocumentPath) -> None:
-        for fault in task_faults(task):
-            self._say((*path, *fault.path), fault.code, fault.message, fault.mend, key=fault.at_key)
+        self._faults(task_faults(task), path)
         if any(short_module(key) in OPAQUE_MODULES for key in task):
-            self._opaque = True
+            self.opaque = True
 
     def _made_names(self, step: dict[str, Any], where: DocumentPath, task: dict[str, Any]) -> set[str]:
         """Give the variables a step sets, refusing those that would hide a parameter."""
@@ -221,9 +250,17 @@ class RunbookRules:
                 (key, value, Place.of_key(self._document, (*base, key)))
                 for key, value in mapping(step.get("with")).items()
             )
-            self.runbooks.append(RunbookUse(runbook, Place.of_value(self._document, (*where, "runbook")), values))
+            self.runbooks.append(
+                RunbookUse(
+                    runbook,
+                    Place.of_value(self._document, (*where, "runbook")),
+                    values,
+                    conditional="when" in step,
+                    gives=tuple(mapping(step.get("outputs"))),
+                )
+            )
         if isinstance(playbook, str):
-            self._opaque = True
+            self.opaque = True
             self.content.append(ContentUse("playbook", playbook, Place.of_value(self._document, (*where, "playbook"))))
         for holder, path in ((step, where), (undo, (*where, "undo"))):
             self._role(holder.get("role"), (*path, "role"))
@@ -232,17 +269,19 @@ class RunbookRules:
         if isinstance(role, dict):
             role, path = role.get("name"), (*path, "name")
         if isinstance(role, str):
-            self._opaque = True
+            self.opaque = True
             if not is_full_name(role):
                 self.content.append(ContentUse("role", role, Place.of_value(self._document, path)))
 
     # names in expressions
 
-    def _names_of(self, step: dict[str, Any], where: DocumentPath, known: set[str]) -> None:
-        """Read every text of a step; report what is unreadable, then what is unknown."""
+    def _names_of(self, step: dict[str, Any], where: DocumentPath, known: set[str], *, without: str = "") -> None:
+        """Read every text of a step but what is below one key; report what is unreadable, then what is unknown."""
         used: list[tuple[DocumentPath, Names]] = []
         guarded: set[str] = set()
         for path, text, condition in _texts(step, where, condition=False):
+            if path[len(where)] == without:
+                continue
             if condition and is_template(text):
                 message = f"{quoted(text)} is an expression already"
                 self._say(path, "expression", message, "write it without {{ }}")
@@ -255,28 +294,30 @@ class RunbookRules:
                 continue
             self._mentioned |= names.used | names.mentioned
             guarded |= names.guarded
-            if path[len(where)] == "undo":
-                self._gone(path, names.used & self._made)
             if not names.used <= known:
                 used.append((path, names))
-        if self._opaque:
+        if self.opaque:
             return
         for path, names in used:
-            for name in sorted(names.used - known - guarded):
-                if not known_everywhere(name):
-                    self._unknown(path, name, known)
+            unknown = [name for name in sorted(names.used - known - guarded) if not known_everywhere(name)]
+            if "runbook" in step and path[len(where)] == "outputs":
+                self._reads(path, unknown)
+                continue
+            for name in unknown:
+                self._unknown(path, name, known)
 
-    def _gone(self, path: DocumentPath, names: Iterable[str]) -> None:
-        """Refuse names in an undo that only exist while the steps run."""
-        for name in sorted(names):
-            message = (
-                f"{quoted(name)} is not known any more when this is undone: an undo is a start of Ansible of its own"
-            )
-            self._say(path, "undo-name", message, "use parameters, inventory variables, or a file the step leaves")
+    def _reads(self, path: DocumentPath, names: Iterable[str]) -> None:
+        """Note names in the outputs of a runbook step, which only the other runbook can set."""
+        place = Place.of_value(self._document, path)
+        last = self.runbooks[-1]
+        self.runbooks[-1] = last._replace(reads=(*last.reads, *((name, place) for name in names)))
 
     def _unknown(self, path: DocumentPath, name: str, known: set[str]) -> None:
         mend = did_you_mean(name, known, list_up_to=0)
         other = "declare it in spec.parameters, or list it in spec.targets.variables if the inventory has it"
+        step = next((each for each in self._ids if each.replace("-", "_") == name), None)
+        if step is not None:
+            mend, other = "", f"write register: {name} on step {quoted(step)}, before this one, to name its result"
         self._say(
             path, "unknown-name", f"nothing sets the variable {quoted(name)}", f"{mend} else {other}" if mend else other
         )
@@ -316,7 +357,7 @@ def _is_condition(key: str, path: DocumentPath) -> bool:
     last = path[-1]
     if key == "that":
         return last == "check" or (isinstance(last, str) and short_module(last) == "assert")
-    return len(path) <= _STEP_DEPTH or last == "task"
+    return len(path) <= _STEP_DEPTH or last == "task" or path[-2:-1] == ("checks",)
 
 
 def runbook_facts(document: SourceDocument) -> tuple[DocumentFacts | None, list[Problem]]:
@@ -333,5 +374,9 @@ def runbook_facts(document: SourceDocument) -> tuple[DocumentFacts | None, list[
         parameters=rules.parameters,
         runbooks=tuple(rules.runbooks),
         content=tuple(rules.content),
+        made=tuple(sorted(rules.made)),
+        planned=tuple(sorted(planned_names(mapping(mapping(document.value).get("spec"))))),
+        opaque=rules.opaque,
+        asks=asks_people(mapping(mapping(document.value).get("spec"))),
     )
     return facts, rules.problems

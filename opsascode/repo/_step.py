@@ -1,7 +1,8 @@
 """What is one step of a runbook?
 
 A step has an id, options, and one action: a task in Ansible's own syntax, one of five checks, an Ansible playbook or
-role, another runbook, or a notice. Task bodies stay plain values, as only Ansible gives them meaning.
+role, another runbook, a notice, or a question to people: their approval, or work of their hands. Task bodies stay plain
+values, as only Ansible gives them meaning.
 
 Not here: reading them from a file (`_documents`), what they compile to (`run`).
 """
@@ -29,6 +30,8 @@ class StepKind(Enum):
     ROLE = "role"
     RUNBOOK = "runbook"
     NOTIFY = "notify"
+    APPROVAL = "approval"
+    MANUAL = "manual"
 
 
 class CheckKind(Enum):
@@ -171,8 +174,29 @@ class NotifyStep:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalStep:
+    """People who must agree before the run goes on: how many, in which role, and how long their word holds."""
+
+    kind: ClassVar[StepKind] = StepKind.APPROVAL
+    required: int
+    role: str | None = None
+    lifetime: timedelta
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManualStep:
+    """Work that a person does and confirms, with a note where one is required."""
+
+    kind: ClassVar[StepKind] = StepKind.MANUAL
+    instructions: str
+    note_required: bool = False
+
+
 Check = HttpCheck | TcpCheck | CommandCheck | PrometheusCheck | ConditionCheck
-Action = TaskStep | Check | PlaybookStep | RoleStep | RunbookStep | NotifyStep
+Question = ApprovalStep | ManualStep
+Action = TaskStep | Check | PlaybookStep | RoleStep | RunbookStep | NotifyStep | Question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,10 +218,11 @@ class Become:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undo:
-    """How to take a completed step back."""
+    """How to take a completed step back, and how to see that this worked."""
 
     title: str
     action: TaskStep | RoleStep
+    check: Check | None = None
     timeout: timedelta | None = None
     retry: Retry | None = None
     when: tuple[str, ...] = ()
@@ -209,11 +234,16 @@ class Undo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step of a runbook: what it does, and how it is done."""
+    """One step of a runbook: what it does, and how it is done.
+
+    `loop` is a list, or a template that gives one. A step that is not `resumable` is never begun again by a run that
+    continues another.
+    """
 
     id: str
     title: str
     action: Action
+    loop: str | tuple[Value, ...] | None = None
     timeout: timedelta | None = None
     retry: Retry | None = None
     when: tuple[str, ...] = ()
@@ -223,6 +253,7 @@ class Step:
     delegate_to: str | None = None
     run_once: bool = False
     environment: Mapping[str, str]
+    resumable: bool = True
     undo: Undo | None = None
     position: Position
 

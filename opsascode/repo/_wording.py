@@ -35,16 +35,19 @@ _TRUTH = {
     "off": "false",
     "n": "false",
 }
-_NOT_YET = {
-    "approval": "approval steps are not available yet",
-    "manual": "manual steps are not available yet",
-    "lock": "locks are not available yet",
-    "loop": "a step cannot loop; a task can: write loop inside task",
-    "resume": "resuming is not available yet",
-}
 _REASONS = {
     ("playbook", ""): "an imported playbook runs as it stands: Ansible gives it no options",
     ("runbook", ""): "the other runbook's own steps say that",
+    ("approval", ""): "people are asked, Ansible takes no part",
+    ("approval", "loop"): "people are asked once; name everything in the message",
+    ("approval", "when"): "people are asked for the whole wave, a condition is answered host by host",
+    ("approval", "undo"): "an approval changes nothing that could be taken back",
+    ("approval", "timeout"): "write expires inside approval",
+    ("manual", ""): "people are asked, Ansible takes no part",
+    ("manual", "loop"): "people are asked once; name everything in the instructions",
+    ("manual", "when"): "people are asked for the whole wave, a condition is answered host by host",
+    ("manual", "undo"): "what people did by hand is taken back by hand; write a manual step for it",
+    ("playbook", "loop"): "Ansible cannot repeat a playbook; make a role of it",
     ("notify", ""): "a notice only says something",
     ("role", "retry"): "Ansible cannot repeat a role as a whole",
     ("role", "register"): "a role has no result of its own; name what it sets in outputs",
@@ -103,9 +106,6 @@ def _unknown_keys(error: Any, path: DocumentPath, document: SourceDocument) -> I
             continue
         place = f"in {_subject(path, document)}" if path else "at the top of a document"
         message, mend = f"there is no key {quoted(key)} {place}", did_you_mean(key, known)
-        of_step = path[:2] == ("spec", "steps") and isinstance(path[-1], int)
-        if key in _NOT_YET and (of_step or (path == ("spec",) and key != "loop")):
-            message, mend = _NOT_YET[key], "leave it out"
         yield _problem(document, (*path, key), "additionalProperties", message, mend, at_key=True)
 
 
@@ -129,9 +129,8 @@ def _key_name(error: Any, path: DocumentPath, document: SourceDocument) -> Itera
     yield _problem(document, where, "misplaced-key", message, mend, at_key=True)
 
 
-_KINDS = frozenset(
-    {"task", "check", "playbook", "role", "runbook", "notify", "http", "tcp", "command", "prometheus", "that"}
-)
+_STEPS = ("task", "check", "playbook", "role", "runbook", "notify", "approval", "manual")
+_KINDS = frozenset({*_STEPS, "http", "tcp", "command", "prometheus", "that"})
 
 
 def _not_one(error: Any, path: DocumentPath, document: SourceDocument) -> Iterator[Problem]:  # noqa: ANN401 - see explain
@@ -146,7 +145,7 @@ def _not_one(error: Any, path: DocumentPath, document: SourceDocument) -> Iterat
         both = " and ".join(quoted(kind) for kind in present)
         message = f"{_subject(path, document)} has {both}; only one of them can stand there"
         yield _problem(document, (*path, present[1]), "oneOf", message, "make two of it, or delete one", at_key=True)
-    elif not any(key in _NOT_YET or did_you_mean(key, [*kinds, *_NOT_YET], list_up_to=0) for key in unknown):
+    elif not any(did_you_mean(key, kinds, list_up_to=0) for key in unknown):
         message = f"{_subject(path, document)} does not say what to do: one of its kinds is missing"
         yield _problem(document, path, "oneOf", message, f"write one of: {', '.join(kinds)}")
 
@@ -184,7 +183,7 @@ def _type_mend(value: Any, wanted: list[str], schema: Any) -> str:  # noqa: ANN4
     if value is None:
         return "write its value, or delete the key"
     if "string" in wanted and isinstance(value, int | float) and not isinstance(value, bool):
-        if "ms|s|m|h|d" in schema.get("pattern", ""):
+        if "s|m|h|d)" in schema.get("pattern", ""):
             return f"add a unit, such as {value}s"
         return f'quote it: "{value}"'
     if "string" in wanted and isinstance(value, bool):
@@ -210,7 +209,7 @@ def _const(error: Any, subject: str) -> tuple[str, str]:  # noqa: ANN401 - see e
 def _pattern(error: Any, subject: str) -> tuple[str, str]:  # noqa: ANN401 - see explain
     hint = error.schema.get("x-opsascode-hint")
     mend = ""
-    if "ms|s|m|h|d" in error.validator_value and error.instance.isdecimal():
+    if "s|m|h|d)" in error.validator_value and error.instance.isdecimal():
         mend = f"add a unit, such as {error.instance}s"
     return f"{subject} must be {hint or 'a text of another form'}, not {quoted(error.instance)}", mend
 

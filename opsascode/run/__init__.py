@@ -11,29 +11,83 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from opsascode.run._access import Access, VaultSecret, require_sshpass
+    from opsascode.run._asks import (
+        Answered,
+        Ask,
+        AskKind,
+        AskRequest,
+        Desk,
+        Unanswered,
+        WrittenRequest,
+        asks_of_plan,
+        kept_approvals,
+        need_of,
+        read_approval_files,
+        read_request,
+        write_request,
+    )
+    from opsascode.run._collections import CollectionArchive, find_collections, install_collections
     from opsascode.run._engine import Engine, RunnerEngine, StageResult
-    from opsascode.run._environment import minimal_environment
-    from opsascode.run._history import History, PastRun, RunFiles
-    from opsascode.run._journal import Ended, HostResult, HostStatus, JournalEvent, Retried, TaskStarted
-    from opsascode.run._perform import Circumstances, Order, RunReport, Watch, perform
+    from opsascode.run._environment import download_environment, minimal_environment
+    from opsascode.run._exchange import Exchange
+    from opsascode.run._figures import Figures, figures, percentile
+    from opsascode.run._follow import AnswerSeen, AskSeen, Follower, Sight, StageSeen, WaitsFor, waits_for
+    from opsascode.run._history import RUNNING, UNFINISHED, WAITING, History, PastRun, Query, RunSummary
+    from opsascode.run._history_files import PastStage, RunFiles
+    from opsascode.run._journal import Ended, Evidence, HostResult, HostStatus, JournalEvent, Retried, TaskStarted
+    from opsascode.run._life import Dispatcher, LifeState
+    from opsascode.run._past import NotNow, Past, past_to_resume, past_to_undo
+    from opsascode.run._perform import LockedOut, RunReport, Waiting, perform, take_up
     from opsascode.run._plan import MovedError, Plan, PlannedStep, read_plan, what_moved
-    from opsascode.run._record import Actor, Phase, Tools
+    from opsascode.run._record import Actor, Phase, Purpose, Tools
+    from opsascode.run._recover import Recovered, Rescue
     from opsascode.run._resolve import Request, Resolution, detect_trigger, resolve, split_waves, subject_of
     from opsascode.run._results import Results, StepResult
+    from opsascode.run._retention import Prunable, prunable, prune
+    from opsascode.run._site import Circumstances, Means, Order, Watch, repository_name
+    from opsascode.run._spoken import Spoken, spoken, spoken_so_far
     from opsascode.run._stage import StageOrder
     from opsascode.run._state import LATEST, State
     from opsascode.run._verdict import Outcome
 
 _ROOMS = {
+    "_asks": (
+        "Answered",
+        "Ask",
+        "AskKind",
+        "AskRequest",
+        "Desk",
+        "Unanswered",
+        "WrittenRequest",
+        "asks_of_plan",
+        "kept_approvals",
+        "need_of",
+        "read_approval_files",
+        "read_request",
+        "write_request",
+    ),
+    "_life": ("Dispatcher", "LifeState"),
+    "_recover": ("Recovered", "Rescue"),
+    "_past": ("NotNow", "Past", "past_to_resume", "past_to_undo"),
+    "_site": ("Circumstances", "Means", "Order", "Watch", "repository_name"),
+    "_access": ("Access", "VaultSecret", "require_sshpass"),
+    "_collections": ("CollectionArchive", "find_collections", "install_collections"),
     "_engine": ("Engine", "RunnerEngine", "StageResult"),
-    "_environment": ("minimal_environment",),
-    "_history": ("History", "PastRun", "RunFiles"),
-    "_journal": ("Ended", "HostResult", "HostStatus", "JournalEvent", "Retried", "TaskStarted"),
-    "_perform": ("Circumstances", "Order", "RunReport", "Watch", "perform"),
+    "_environment": ("download_environment", "minimal_environment"),
+    "_exchange": ("Exchange",),
+    "_figures": ("Figures", "figures", "percentile"),
+    "_follow": ("AnswerSeen", "AskSeen", "Follower", "Sight", "StageSeen", "WaitsFor", "waits_for"),
+    "_history": ("RUNNING", "UNFINISHED", "WAITING", "History", "PastRun", "Query", "RunSummary"),
+    "_history_files": ("PastStage", "RunFiles"),
+    "_retention": ("Prunable", "prunable", "prune"),
+    "_journal": ("Evidence", "Ended", "HostResult", "HostStatus", "JournalEvent", "Retried", "TaskStarted"),
+    "_perform": ("LockedOut", "RunReport", "Waiting", "perform", "take_up"),
     "_plan": ("MovedError", "Plan", "PlannedStep", "read_plan", "what_moved"),
-    "_record": ("Actor", "Phase", "Tools"),
+    "_record": ("Actor", "Phase", "Purpose", "Tools"),
     "_resolve": ("Request", "Resolution", "detect_trigger", "resolve", "split_waves", "subject_of"),
     "_results": ("Results", "StepResult"),
+    "_spoken": ("Spoken", "spoken", "spoken_so_far"),
     "_stage": ("StageOrder",),
     "_state": ("LATEST", "State"),
     "_verdict": ("Outcome",),
@@ -42,43 +96,101 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
     "LATEST",
+    "RUNNING",
+    "UNFINISHED",
+    "WAITING",
+    "Access",
     "Actor",
+    "AnswerSeen",
+    "Answered",
+    "Ask",
+    "AskKind",
+    "AskRequest",
+    "AskSeen",
     "Circumstances",
+    "CollectionArchive",
+    "Desk",
+    "Dispatcher",
     "Ended",
     "Engine",
+    "Evidence",
+    "Exchange",
+    "Figures",
+    "Follower",
     "History",
     "HostResult",
     "HostStatus",
     "JournalEvent",
+    "LifeState",
+    "LockedOut",
+    "Means",
     "MovedError",
+    "NotNow",
     "Order",
     "Outcome",
+    "Past",
     "PastRun",
+    "PastStage",
     "Phase",
     "Plan",
     "PlannedStep",
+    "Prunable",
+    "Purpose",
+    "Query",
+    "Recovered",
     "Request",
+    "Rescue",
     "Resolution",
     "Results",
     "Retried",
     "RunFiles",
     "RunReport",
+    "RunSummary",
     "RunnerEngine",
+    "Sight",
+    "Spoken",
     "StageOrder",
     "StageResult",
+    "StageSeen",
     "State",
     "StepResult",
     "TaskStarted",
     "Tools",
+    "Unanswered",
+    "VaultSecret",
+    "Waiting",
+    "WaitsFor",
     "Watch",
+    "WrittenRequest",
+    "asks_of_plan",
     "detect_trigger",
+    "download_environment",
+    "figures",
+    "find_collections",
+    "install_collections",
+    "kept_approvals",
     "minimal_environment",
+    "need_of",
+    "past_to_resume",
+    "past_to_undo",
+    "percentile",
     "perform",
+    "prunable",
+    "prune",
+    "read_approval_files",
     "read_plan",
+    "read_request",
+    "repository_name",
+    "require_sshpass",
     "resolve",
     "split_waves",
+    "spoken",
+    "spoken_so_far",
     "subject_of",
+    "take_up",
+    "waits_for",
     "what_moved",
+    "write_request",
 ]
 
 

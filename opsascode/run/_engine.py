@@ -6,7 +6,7 @@
 4. When the child is gone, the journal is drained and made durable, and the verdict is reached.
 
 An order that is broken off (cancel, time limit, an error or Ctrl-C on our side) is not left before all of its processes
-on this machine are gone. What already runs on another machine ends when its connection does, as far as sshd sees to it.
+are gone, on this machine and on the hosts (`_sweep`); where that cannot be made sure of, the outcome says so.
 
 Not here: compiling the playbook, and what the outcome means for the run.
 """
@@ -21,14 +21,18 @@ import select
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 
 from opsascode.errors import EngineError
 from opsascode.repo import DOCUMENT_NAME
-from opsascode.run import _child
+from opsascode.run import _processes
+from opsascode.run._child import keep_output
+from opsascode.run._journal import stream_journal
+from opsascode.run._said import harmless
 from opsascode.run._stage import Stage, StageOrder, child_environment, prepare
+from opsascode.run._sweep import find_doubts, untraceable
 from opsascode.run._verdict import Ending, Outcome, judge
 
 if TYPE_CHECKING:
@@ -37,16 +41,19 @@ if TYPE_CHECKING:
     from opsascode.proof import Json
     from opsascode.run._journal import HostCounts, JournalEvent, JournalReader
 
+KEPT_VARIABLE: Final = "opsascode_kept"
 _TICK_MS: Final = 50
-_MARGIN_SECONDS: Final = 30.0
+_MARGIN_SECONDS: Final = 45.0
 _TAIL: Final = 4096
+_BOOT: Final = "import sys; sys.path.append(sys.argv[1]); from opsascode.run._child import main; main()"
+_ROOT: Final = Path(__file__).parents[2]
 _ERROR_LINE: Final = re.compile(r"^(?:\[ERROR\]: |ERROR! )(.+)$", re.MULTILINE)
 _ORIGIN_LINE: Final = re.compile(r"^Origin: (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageResult:
-    """How a stage ended, and where the evidence lies."""
+    """How a stage ended, and where the evidence lies; `unswept` are hosts where something may still run, and why."""
 
     outcome: Outcome
     rc: int | None
@@ -57,6 +64,7 @@ class StageResult:
     hosts: Mapping[str, HostCounts]
     output: Path
     output_tail: str
+    unswept: Mapping[str, str] = field(default_factory=dict)
 
 
 class Engine(Protocol):
@@ -84,21 +92,42 @@ class RunnerEngine:
             raise EngineError("a stage without hosts was ordered")
         with contextlib.ExitStack() as stack:
             stage = prepare(order, stack)
-            _child.set_reaper(wanted=True)  # should the child be killed, what it has started comes to us
-            stack.callback(_child.set_reaper, wanted=False)
-            child = _start(order, stage)
+            _processes.set_reaper(wanted=True)  # should the child be killed, what it has started comes to us
+            stack.callback(_processes.set_reaper, wanted=False)
+            child = _start(order, stage, _job(order, stage))
             stack.callback(_leave_nothing, child, stage, order.grace_seconds)
             watch = _Watch(stage.reader, on_event, cancel, order.timeout_seconds)
             watch.until_end(child, order.grace_seconds)
-            ending = _ending(stage, child, watch.stopped)
+            ending = _ending(order, stage, child, watch.stopped)
             watch.hand_on()
             return _result(order, stage, ending, timed_out=watch.timed_out)
 
 
-def _start(order: StageOrder, stage: Stage) -> subprocess.Popen[bytes]:
+def _start(order: StageOrder, stage: Stage, job: Mapping[str, object]) -> subprocess.Popen[bytes]:
+    with (stage.private / "child.log").open("wb") as log:
+        child = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+            [sys.executable, "-P", "-c", _BOOT, str(_ROOT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            cwd=stage.private,
+            env=child_environment(order, stage),
+            start_new_session=True,
+            pass_fds=order.inherit,
+        )
+    with contextlib.suppress(BrokenPipeError):  # a child that died already is noticed by whoever waits for it
+        _pipe(child.stdin).write(json.dumps(job).encode() + b"\n")
+        _pipe(child.stdin).flush()
+    return child
+
+
+def _job(order: StageOrder, stage: Stage) -> dict[str, object]:
+    """Say all that the child must know."""
     inventory = order.inventory if isinstance(order.inventory, Path) else stage.private / DOCUMENT_NAME
-    arguments = [word for word, wanted in (("--check", order.check), ("--diff", order.diff)) if wanted]
-    job = {
+    variables: dict[str, Json] = dict(order.secrets)
+    if order.kept:
+        variables[KEPT_VARIABLE] = {host: dict(values) for host, values in order.kept.items()}
+    return {
         "ident": stage.ident,
         "private": str(stage.private),
         "volatile": str(stage.volatile),
@@ -108,26 +137,24 @@ def _start(order: StageOrder, stage: Stage) -> subprocess.Popen[bytes]:
         "limit": f"@{stage.private / 'limit'}",
         "forks": order.forks,
         "verbosity": order.verbosity,
-        "arguments": arguments,
-        "secrets": json.dumps(_inert(dict(order.secrets))) if order.secrets else None,
+        "arguments": _arguments(order),
+        "access": order.access.arguments() if order.access else [],
+        "passwords": order.access.lent() if order.access else [],
+        "secrets": json.dumps(_inert(variables)) if variables else None,
         "pattern": stage.pattern,
         "grace": order.grace_seconds,
+        "journal": str(stage.journal),
         "output": str(stage.output),
+        "inherit": order.inherit,
+        "leftovers": order.leftovers,
     }
-    with (stage.private / "child.log").open("wb") as log:
-        child = subprocess.Popen(  # noqa: S603 - our own interpreter and script
-            [sys.executable, "-P", _child.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            cwd=stage.private,
-            env=child_environment(order, stage),
-            start_new_session=True,
-        )
-    with contextlib.suppress(BrokenPipeError):  # a child that died already is noticed by whoever waits for it
-        _pipe(child.stdin).write(json.dumps(job).encode() + b"\n")
-        _pipe(child.stdin).flush()
-    return child
+
+
+def _arguments(order: StageOrder) -> list[str]:
+    words = [word for word, wanted in (("--check", order.check), ("--diff", order.diff)) if wanted]
+    for option, tags in (("--tags", order.tags), ("--skip-tags", order.skip_tags)):
+        words += [option, ",".join(tags)] if tags else []
+    return words
 
 
 def _inert(value: Json) -> Json:
@@ -197,15 +224,17 @@ def _tell_to_stop(child: subprocess.Popen[bytes], grace: float) -> float:
     return time.monotonic() + grace + _MARGIN_SECONDS
 
 
-def _ending(stage: Stage, child: subprocess.Popen[bytes], stopped: str) -> Ending:
+def _ending(order: StageOrder, stage: Stage, child: subprocess.Popen[bytes], stopped: str) -> Ending:
     """How Ansible ended, by the report of the child; without one, what the child did not do is done here."""
     report = _report(child)
     down = bool(report.get("down", True))
     if stopped or not report:
-        down = _child.sweep(stage.remains) and down
+        down = _processes.sweep(stage.remains) and down
+    unswept: Mapping[str, str] = report.get("unswept", {})
     if not report:
-        _child.keep_output(stage.private, stage.output, stage.pattern)
         broken = f"the process that ran Ansible vanished: {_last_words(stage)}"
+        unswept = _sweep_hosts(order, stage)
+        keep_output(stage.private, stage.output, stage.pattern)
     elif report["stopped"] and not stopped:
         broken = "the process that ran Ansible was told to stop by somebody else"
     else:
@@ -216,7 +245,26 @@ def _ending(stage: Stage, child: subprocess.Popen[bytes], stopped: str) -> Endin
         down=down,
         broken=broken,
         refusal=_refusal(_tail(stage.output), stage.playbook),
+        unswept=unswept,
+        unready=report.get("unready", ""),
     )
+
+
+def _sweep_hosts(order: StageOrder, stage: Stage) -> Mapping[str, str]:
+    """Let another child end what a child that vanished left on other hosts; gives where something may still run."""
+    doubts = find_doubts(stream_journal(stage.journal))
+    unknown = untraceable(doubts)
+    marks = [(doubt.place, doubt.mark) for doubt in doubts if doubt.sought]
+    if not marks:
+        return unknown
+    stage.volatile.mkdir(mode=0o700, exist_ok=True)
+    child = _start(order, stage, {**_job(order, stage), "playbook": "", "leftovers": marks})
+    if not select.select([_pipe(child.stdout)], [], [], order.grace_seconds + _MARGIN_SECONDS)[0]:
+        child.kill()
+    told = _report(child)
+    _pipe(child.stdout).close()
+    _processes.sweep(stage.remains)
+    return {**unknown, **(told["unswept"] if told else {place: "nobody could look" for place, _ in marks})}
 
 
 def _report(child: subprocess.Popen[bytes]) -> dict[str, Any]:
@@ -227,7 +275,7 @@ def _report(child: subprocess.Popen[bytes]) -> dict[str, Any]:
     except ValueError:
         report = None
     if isinstance(report, dict):
-        _child.set_reaper(wanted=False)  # what it leaves behind on purpose is not to become ours
+        _processes.set_reaper(wanted=False)  # what it leaves behind on purpose is not to become ours
     with contextlib.suppress(BrokenPipeError):
         _pipe(child.stdin).close()
     child.wait()
@@ -236,9 +284,8 @@ def _report(child: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 def _last_words(stage: Stage) -> str:
     with contextlib.suppress(OSError):
-        return (stage.private / "child.log").read_text("utf-8", "replace").strip().rpartition("\n")[
-            2
-        ] or "it was killed"
+        said = (stage.private / "child.log").read_text("utf-8", "replace").strip().rpartition("\n")[2]
+        return harmless(said) or "it was killed"
     return "it was killed"
 
 
@@ -256,6 +303,7 @@ def _result(order: StageOrder, stage: Stage, ending: Ending, *, timed_out: bool)
         hosts=journal.hosts,
         output=stage.output,
         output_tail=_tail(stage.output),
+        unswept=ending.unswept,
     )
 
 
@@ -275,20 +323,20 @@ def _refusal(printed: str, playbook: Path) -> str:
         return ""
     origin = _ORIGIN_LINE.search(printed, error.end())
     place = f" ({origin[1]})" if origin else ""
-    said = f"{error[1].strip()}{place}".replace(str(playbook), "playbook.yml")
+    said = harmless(f"{error[1].strip()}{place}").replace(str(playbook), "playbook.yml")
     return said.replace(f"{playbook.parent}/", "").replace(str(playbook.parent), ".")
 
 
 def _leave_nothing(child: subprocess.Popen[bytes], stage: Stage, grace: float) -> None:
     """Make sure that the child and all below it are gone, however we come here."""
     if child.returncode is None:
-        _tell_to_stop(child, grace)
-        try:
-            child.wait(grace + _MARGIN_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-        _child.sweep(stage.remains)
+        give_up = _tell_to_stop(child, grace)
+        while child.poll() is None:
+            with contextlib.suppress(KeyboardInterrupt, subprocess.TimeoutExpired):  # it is being stopped already
+                child.wait(max(0, give_up - time.monotonic()))
+            if time.monotonic() > give_up:
+                child.kill()
+        _processes.sweep(stage.remains)
     for pipe in (child.stdin, child.stdout):
         with contextlib.suppress(BrokenPipeError):
             _pipe(pipe).close()

@@ -28,6 +28,8 @@ PASSED: Final = frozenset(
 )  # fmt: skip
 NEVER: Final = ("LD_*", "DYLD_*", "PYTHON*", "BASH_ENV", "ENV", "BASH_FUNC_*", "AWX_*", "RUNNER_*", "AD_HOC_COMMAND_ID")
 NEVER_OURS: Final = ("OPSASCODE_*", "ORIGINAL_STDOUT_CALLBACK")
+GALAXY: Final = ("ANSIBLE_GALAXY_*", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+                 "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE")  # fmt: skip
 ONLY_BY_NAME: Final = ("ANSIBLE_*", "GIT_*", "VIRTUAL_ENV*", "SSH_ASKPASS*", "DISPLAY")
 
 
@@ -43,6 +45,12 @@ def minimal_environment(environ: Mapping[str, str], allow: Sequence[str] = ()) -
     if spoken.rpartition(".")[2].lower().replace("-", "") != "utf8":
         kept["LC_ALL"] = "C.UTF-8"
     return dict(sorted(kept.items()))
+
+
+def download_environment(environ: Mapping[str, str], allow: Sequence[str] = ()) -> dict[str, str]:
+    """Give the environment for downloading collections: that of a run, and how Galaxy and the network are reached."""
+    reached = {name: value for name, value in environ.items() if _matches(name, GALAXY) and _is_text(value)}
+    return {**minimal_environment(environ, allow), **reached}
 
 
 def _passes(name: str, allow: Sequence[str]) -> bool:

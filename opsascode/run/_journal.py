@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from opsascode.proof import Json
+
 _CHUNK: Final = 256 * 1024
 _LONGEST_LINE: Final = 4 * 1024 * 1024
 
@@ -68,9 +70,10 @@ class HostCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """Ansible has started."""
+    """Ansible has started; `ident` is the stage's own, the beginning of the marks of its tasks."""
 
     seq: int
+    ident: str
     ansible: str
     python: str
 
@@ -86,7 +89,10 @@ class PlayStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskStarted:
-    """A task began; `step` is the step it belongs to, `once` that only one host does it for all."""
+    """A task began; `step` is the step it belongs to, `once` that only one host does it for all.
+
+    `traced` says that its processes carry the task's mark, `become` that they may belong to another user.
+    """
 
     seq: int
     task: str
@@ -94,6 +100,23 @@ class TaskStarted:
     name: str
     action: str
     once: bool
+    traced: bool = False
+    become: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostBegan:
+    """A host began a task; `place` is the host on which it runs, empty when that cannot be told.
+
+    `local` says that it runs on this machine, as a process of ours.
+    """
+
+    seq: int
+    task: str
+    step: str | None
+    host: str
+    place: str
+    local: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +136,7 @@ class HostResult:
     delegate: str | None
     item_count: int | None
     diff: Evidence | None
+    timed_out: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +152,22 @@ class Retried:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What a task on one host keeps for later stages.
+
+    `once` says that the values hold for every host of the play; `lost` names what cannot be kept, and why.
+    """
+
+    seq: int
+    task: str
+    step: str | None
+    host: str
+    once: bool
+    values: Mapping[str, Json]
+    lost: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """Ansible came to its end; its counts per host."""
 
@@ -135,7 +175,7 @@ class Ended:
     hosts: Mapping[str, HostCounts]
 
 
-JournalEvent: TypeAlias = Started | PlayStarted | TaskStarted | HostResult | Retried | Ended
+JournalEvent: TypeAlias = Started | PlayStarted | TaskStarted | HostBegan | HostResult | Kept | Retried | Ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,6 +284,15 @@ class JournalReader:
                 self._ended = event
 
 
+def stream_journal(path: Path) -> Iterator[JournalEvent]:
+    """Give one event after the other, up to the first fault; raises OSError when the journal cannot be read."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield from JournalReader(descriptor).read()
+    finally:
+        os.close(descriptor)
+
+
 def read_journal(path: Path) -> tuple[tuple[JournalEvent, ...], Journal]:
     """Read all of a journal that nobody writes to any more; raises OSError when it cannot be read."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -264,7 +313,9 @@ def parse_event(line: bytes) -> JournalEvent:
 
 
 def _started(data: dict[str, Any]) -> Started:
-    return Started(seq=data["seq"], ansible=_text(data, "ansible"), python=_text(data, "python"))
+    return Started(
+        seq=data["seq"], ident=str(data.get("ident", "")), ansible=_text(data, "ansible"), python=_text(data, "python")
+    )
 
 
 def _play(data: dict[str, Any]) -> PlayStarted:
@@ -279,6 +330,20 @@ def _task(data: dict[str, Any]) -> TaskStarted:
         name=_text(data, "name"),
         action=_text(data, "action"),
         once=data.get("once") is True,
+        traced=data.get("traced") is True,
+        become=data.get("become") is True,
+    )
+
+
+def _begin(data: dict[str, Any]) -> HostBegan:
+    host = _text(data, "host")
+    return HostBegan(
+        seq=data["seq"],
+        task=_text(data, "task"),
+        step=data["step"],
+        host=host,
+        place=str(data.get("place", host)),
+        local=data.get("local") is True,
     )
 
 
@@ -297,6 +362,22 @@ def _host(data: dict[str, Any]) -> HostResult:
         delegate=data.get("delegate"),
         item_count=data.get("item_count"),
         diff=_evidence(data.get("diff")),
+        timed_out=data.get("timed_out") is True,
+    )
+
+
+def _keep(data: dict[str, Any]) -> Kept:
+    values, lost = data["values"], data["lost"]
+    if not isinstance(values, dict) or not isinstance(lost, dict):
+        raise TypeError("values and lost are not objects")
+    return Kept(
+        seq=data["seq"],
+        task=_text(data, "task"),
+        step=data["step"],
+        host=_text(data, "host"),
+        once=data.get("once") is True,
+        values=values,
+        lost={name: _text(lost, name) for name in lost},
     )
 
 
@@ -322,7 +403,9 @@ _PARSERS: Final[dict[str, Callable[[dict[str, Any]], JournalEvent]]] = {
     "start": _started,
     "play": _play,
     "task": _task,
+    "begin": _begin,
     "host": _host,
+    "keep": _keep,
     "retry": _retry,
     "end": _end,
 }

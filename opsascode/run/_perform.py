@@ -1,102 +1,101 @@
-"""The one place where a run happens: permit, start record, stages, undo, end record, receipt.
+"""The one place where a run happens: permit, claim, locks, start record, stages, end record, receipt.
 
-1. The permit must cover this very plan, now. 2. Content is copied and checked against the plan. 3. `run-start` is in a
-signed checkpoint before the first task. 4. Wave after wave runs; a failure ends the run as the runbook says, with undo
-where it asks for it. 5. `run-end` seals what came of it, whatever came of it, also when Ansible could not be started.
+1. The permit must cover this very plan, now. 2. The run is claimed and its hosts are locked, or the answer says who
+holds them. 3. Content is copied and checked against the plan. 4. `run-start` is in a signed checkpoint before the first
+task. 5. Stage after stage is carried out (`_conduct`). 6. `run-end` seals what came of it, whatever came of it, also
+when Ansible could not be started. A run that waits for people has no end yet: it is suspended and taken up again.
 
 Not here: deciding (`policy`), resolving (`_resolve`), supervising Ansible (`_engine`), showing progress (`cli`).
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
 import shutil
+import tempfile
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from opsascode.errors import EngineError, ResolveError
+from opsascode.errors import EngineError, LedgerError, ResolveError
 from opsascode.policy import permit_covers
-from opsascode.proof import make_receipt, open_envelope, seal, sha256_digest
-from opsascode.repo import OnFailure, inventory_environment
-from opsascode.run._compiler import PLAYBOOK_DIRECTORY, compile_undo, parameter_variables, render
-from opsascode.run._compose import FlatStep
-from opsascode.run._content import ROLES_DIRECTORIES, materialise
-from opsascode.run._record import Ending, Phase, RunSubject, StageRecord, end_statement, start_statement
+from opsascode.proof import make_receipt, open_envelope, seal
+from opsascode.repo import inventory_environment
+from opsascode.run._compiler import PLAYBOOK_DIRECTORY
+from opsascode.run._conduct import Conduct, Halt, Suspension
+from opsascode.run._content import materialise
+from opsascode.run._life import Holder, LifeError, LifeState, Submission, Taken
+from opsascode.run._locks import Busy, Held
+from opsascode.run._plan import StageKind
+from opsascode.run._record import Ending, Links, Phase, Purpose, RunSubject, end_statement, start_statement
 from opsascode.run._results import Results, results_summary
-from opsascode.run._stage import StageOrder
-from opsascode.run._tasks import UNDO_PREFIX
+from opsascode.run._site import Pulse, Site, write_new
+from opsascode.run._trail import Trail, replay, single_steps
 from opsascode.run._verdict import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
-    from pathlib import Path
+    from collections.abc import Mapping
 
-    from opsascode.policy import Permit, Trigger
-    from opsascode.proof import Signer
-    from opsascode.repo import Repository
-    from opsascode.run._engine import Engine, StageResult
-    from opsascode.run._journal import JournalEvent
-    from opsascode.run._record import Actor, Tools
-    from opsascode.run._resolve import Resolution
-    from opsascode.run._state import State
+    from opsascode.proof import Json
+    from opsascode.run._life import Lease
+    from opsascode.run._locks import Holding
+    from opsascode.run._past import Past
+    from opsascode.run._site import Means, Order
 
 PLAN_FILE: Final = "plan.json"
 RESULTS_FILE: Final = "results.json"
 RECEIPT_FILE: Final = "receipt.json"
-GRACE_SECONDS: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Circumstances:
-    """Who starts the run, why, with what tools, and when; identity, clock and environment come from the face."""
-
-    run: str
-    actor: Actor
-    trigger: Trigger
-    tools: Tools
-    clock: Callable[[], datetime]
-    environment: Mapping[str, str]
-    forks: int = 5
-    verbosity: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What is to be run, by whose leave, and in which circumstances."""
-
-    repository: Repository
-    resolution: Resolution
-    permit: Permit
-    circumstances: Circumstances
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
-    """What the face wants to hear while the run goes on, and how it asks for a stop of the phase under way."""
-
-    on_stage: Callable[[Phase, int, tuple[str, ...]], None]
-    on_event: Callable[[JournalEvent], None]
-    cancel: Callable[[Phase], bool]
+APPROVALS: Final = "approvals"
+_WAIT_TICK: Final = 0.25
+_LIFE_OF: Final = {
+    Outcome.SUCCEEDED: LifeState.SUCCEEDED,
+    Outcome.FAILED: LifeState.FAILED,
+    Outcome.CANCELED: LifeState.CANCELED,
+    Outcome.INDETERMINATE: LifeState.INDETERMINATE,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """What came of a run; `entries` are the ledger indexes of its start and end records."""
+    """What came of a run; `entries` are the ledger indexes of its records."""
 
     run: str
     outcome: Outcome
     reason: str
     undone: bool
+    declined: bool
     results: Results
+    outputs: Mapping[str, Json]
     started: datetime
     ended: datetime
     directory: Path
-    entries: tuple[int, int]
+    entries: tuple[int, ...]
 
 
-def perform(order: Order, *, state: State, signer: Signer, engine: Engine, watch: Watch) -> RunReport:
-    """Carry out a permitted plan and leave a sealed record.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The run waits for people, at a stage; nothing of it is under way."""
+
+    run: str
+    stage: str
+    missing: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedOut:
+    """Other runs hold hosts or names that this run needs; nothing was run."""
+
+    run: str
+    holdings: tuple[Holding, ...]
+
+
+Answer: TypeAlias = RunReport | Waiting | LockedOut
+
+
+def perform(order: Order, means: Means, *, past: Past | None = None) -> Answer:
+    """Carry out a permitted plan and leave a sealed record; `past` is the run it continues or takes back.
 
     Raises:
         ResolveError: the permit does not cover the plan (any more), or pinned content has moved; nothing was run.
@@ -104,185 +103,280 @@ def perform(order: Order, *, state: State, signer: Signer, engine: Engine, watch
         LedgerError: the record could not be written; before the start record nothing is run.
     """
     now = order.circumstances.clock()
+    _check_permit(order, now)
+    return _Run(order, means, past).carry_out(now)
+
+
+def take_up(order: Order, means: Means, *, start: Mapping[str, Json], entry: int) -> Answer:
+    """Go on with a run that waited for people; `start` is the predicate of its start record, at ledger index `entry`.
+
+    Raises:
+        ResolveError: as for `perform`; the run goes on waiting.
+    """
+    now = order.circumstances.clock()
+    _check_permit(order, now)
+    return _Run(order, means, None).take_up(start, entry)
+
+
+def _check_permit(order: Order, now: datetime) -> None:
     if not permit_covers(order.permit, order.resolution.plan.digest, now=now):
         raise ResolveError("the permit does not cover this plan any more", advice="plan and judge again")
-    return _Run(order, state, signer, engine, watch).carry_out(now)
 
 
 class _Run:
-    """One run under way: its directory, its stages so far and their results."""
+    """One run from its claim to its end record."""
 
-    def __init__(self, order: Order, state: State, signer: Signer, engine: Engine, watch: Watch) -> None:
-        self._order, self._engine, self._watch, self._signer = order, engine, watch, signer
-        self._resolution, self._plan = order.resolution, order.resolution.plan
+    def __init__(self, order: Order, means: Means, past: Past | None) -> None:
+        self._order, self._means, self._past = order, means, past
+        self._about = order.circumstances
         self._run = order.circumstances.run
-        self._ledger = state.ledger(signer)
-        self._directory = state.run_directory(self._run)
-        self._results = Results(self._run)
-        self._stages: list[StageRecord] = []
-        self._undone = False
-        inventory = inventory_environment(order.repository.root, digest=self._plan.inventory_digest)
-        self._environment = {**order.circumstances.environment, **inventory}
+        self._plan = order.resolution.plan
+        self._ledger = means.state.ledger(means.signer)
+        self._directory = means.state.run_directory(self._run)
+        self._held: Held | None = None
 
-    def carry_out(self, started: datetime) -> RunReport:
-        content = self._directory / "content"
-        self._directory.mkdir(mode=0o700, parents=True)
+    def carry_out(self, started: datetime) -> Answer:
+        """Begin a run and carry it out."""
+        dispatcher = self._means.dispatcher
+        about = Submission(
+            plan=self._plan.digest, runbook=self._plan.runbook, hosts=len(self._plan.hosts), user=self._about.actor.user
+        )
+        dispatcher.submit(self._run, about, started)
+        lease = self._claim()
         try:
-            self._prepare(content)
-            start, digest = self._begin(started)
+            busy = None if self._asks_first() else self._lock()
+            if busy:
+                dispatcher.finish(lease, LifeState.VOID, self._about.clock())
+                return LockedOut(run=self._run, holdings=busy.holdings)
+            subject, entry, digest = self._begin(started)
         except BaseException:
-            shutil.rmtree(self._directory, ignore_errors=True)
+            self._forget(lease)
             raise
-        failure: BaseException | None = None
+        results = (
+            self._past.replay.results if self._past else Results(self._run, single_steps(self._order.resolution.flats))
+        )
+        if self._past:
+            results.take_over(self._run)
+        site = self._site(lease, subject, results)
+        site.entries.append(entry)
+        if self._past:
+            site.leftovers = tuple(self._past.replay.marks)
+            site.earlier_runs, site.earlier_approvals = self._past.chain, self._past.approvals
+        return self._finish(site, lease, started, digest)
+
+    def take_up(self, start: Mapping[str, Json], entry: int) -> Answer:
+        """Go on with a run that waited."""
+        lease = self._claim()
         try:
-            outcome, reason = self._forward(content)
-        except BaseException as error:  # noqa: BLE001 - whatever happens after the start record, an end record follows
-            outcome, reason, failure = *_ending_of(error), error
-        finally:
-            shutil.rmtree(content, ignore_errors=True)
-        report = self._end(outcome, reason, started, start, digest)
-        if failure is not None:
-            raise failure
-        return report
+            before = replay((self._directory,), self._run, single=single_steps(self._order.resolution.flats))
+            site = self._site(lease, RunSubject.of_start(start), before.results)
+            site.stages.extend(before.stages)
+            site.answers.extend(before.answers)
+            site.approvals.update(_read_approvals(self._directory / APPROVALS))
+            site.entries.extend((entry, *before.entries))
+            shutil.rmtree(site.content, ignore_errors=True)
+            self._prepare(site.content)
+            busy = None if self._waits_at_start(site) else self._lock()
+        except BaseException:
+            self._means.dispatcher.suspend(lease, self._about.clock())
+            self._release()
+            raise
+        if busy:
+            self._means.dispatcher.suspend(lease, self._about.clock())
+            return LockedOut(run=self._run, holdings=busy.holdings)
+        started = datetime.fromisoformat(str(start["started"]))
+        digest = open_envelope(self._ledger.entry(entry), (self._means.signer.public_key,)).digest
+        return self._finish(site, lease, started, digest)
+
+    def _claim(self) -> Lease:
+        found = self._means.dispatcher.claim(self._run, Holder.of_this_process(), self._about.clock())
+        if isinstance(found, Taken):
+            raise ResolveError(
+                f"the run {self._run} is being carried out by {found.describe()}",
+                advice=f"watch it with `opsascode runs watch {self._run}`",
+            )
+        return found
+
+    def _asks_first(self) -> bool:
+        stages = self._order.resolution.stages
+        return self._order.purpose is Purpose.RUN and stages[0].kind in {StageKind.APPROVAL, StageKind.MANUAL}
+
+    def _waits_at_start(self, site: Site) -> bool:
+        return self._asks_first() and not site.stages and self._order.resolution.stages[0].id not in site.answered
+
+    def _lock(self) -> Busy | None:
+        """Hold everything this run needs; wait as long as its circumstances allow."""
+        until = time.monotonic() + self._about.wait_seconds
+        predicts = self._order.purpose is Purpose.CHECK  # it is in nobody's way, and known to live all the same
+        names = () if predicts else self._means.state.scoped(self._order.resolution.locks)
+        told = False
+        while True:
+            found = self._means.locks.hold(self._run, names, self._plan.runbook)
+            if isinstance(found, Held):
+                self._held = found
+                return None
+            if time.monotonic() >= until or self._means.watch.cancel(Phase.FORWARD):
+                return found
+            if not told:
+                told = True
+                self._means.watch.on_notice(f"waiting for {found.describe()}")
+            time.sleep(_WAIT_TICK)
+
+    def _secure(self, site: Site) -> str:
+        """Make sure of the locks right before Ansible is started; say who holds them when that cannot be."""
+        busy = None if self._held else self._lock()
+        if busy:
+            return busy.describe()
+        site.inherit = (self._held.descriptor,) if self._held else ()
+        return ""
+
+    def _begin(self, started: datetime) -> tuple[RunSubject, int, str]:
+        """Make the run's directory and write the start record; nothing has been run before it is durable."""
+        self._directory.mkdir(mode=0o700, parents=True)
+        write_new(self._directory / PLAN_FILE, self._plan.content)
+        self._prepare(self._directory / "content")
+        about, purpose = self._about, self._order.purpose
+        subject = RunSubject.of_plan(self._run, self._plan, ledger=self._ledger.origin, purpose=purpose)
+        past = self._past.run if self._past else None
+        undo = purpose is Purpose.UNDO
+        links = Links(continues=None if undo else past, undoes=past if undo else None)
+        statement = start_statement(
+            subject,
+            self._order.permit,
+            actor=about.actor,
+            trigger=about.trigger,
+            tools=about.tools,
+            links=links,
+            now=started,
+        )
+        envelope = seal(statement, self._means.signer)
+        entry = self._ledger.append(envelope)
+        return subject, entry.index, open_envelope(envelope, (self._means.signer.public_key,)).digest
 
     def _prepare(self, content: Path) -> None:
         (content / PLAYBOOK_DIRECTORY).mkdir(mode=0o700, parents=True)
         materialise(self._order.repository.root, self._plan.trees, content)
-        _write(self._directory / PLAN_FILE, self._plan.content)
 
-    def _begin(self, now: datetime) -> tuple[int, str]:
-        about = self._order.circumstances
-        statement = start_statement(
-            self._subject(), self._order.permit, actor=about.actor, trigger=about.trigger, tools=about.tools, now=now
+    def _forget(self, lease: Lease) -> None:
+        """Leave nothing of a run that never started."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+        self._end_life(lease, LifeState.VOID)
+        self._release()
+
+    def _site(self, lease: Lease, subject: RunSubject, results: Results) -> Site:
+        inventory = inventory_environment(self._order.repository.root, digest=self._plan.inventory_digest)
+        means = self._means
+        site = Site(
+            order=self._order,
+            run=self._run,
+            subject=subject,
+            directory=self._directory,
+            content=self._directory / "content",
+            environment={**self._about.environment, **inventory},
+            facts=_facts_directory() if self._order.resolution.gather_facts else None,
+            results=results,
+            trail=Trail(self._directory),
+            ledger=self._ledger,
+            signer=means.signer,
+            engine=means.engine,
+            desk=means.desk,
+            watch=means.watch,
+            pulse=Pulse(means.dispatcher, lease, self._about.clock),
         )
-        envelope = seal(statement, self._signer)
-        entry = self._ledger.append(envelope)
-        return entry.index, open_envelope(envelope, (self._signer.public_key,)).digest
+        site.secure = lambda: self._secure(site)
+        return site
 
-    def _forward(self, content: Path) -> tuple[Outcome, str]:
-        worst, why = Outcome.SUCCEEDED, ""
-        total = len(self._resolution.stages)
-        for stage in self._resolution.stages:
-            result = self._start_ansible(Phase.FORWARD, stage.wave, stage.hosts, stage.playbook, content)
-            if result.outcome is Outcome.SUCCEEDED:
-                continue
-            worst = result.outcome
-            why = f"wave {stage.wave} of {total}: {result.reason}" if total > 1 else result.reason
-            on_failure = self._resolution.runbook.on_failure
-            if result.outcome is Outcome.FAILED and on_failure is OnFailure.CONTINUE:
-                continue
-            if on_failure is OnFailure.UNDO and result.outcome in {Outcome.FAILED, Outcome.CANCELED}:
-                return self._undo(stage.wave, stage.hosts, content, worst, why)
-            return worst, why
-        return worst, why or self._results.summary()
-
-    def _undo(
-        self, wave: int, hosts: tuple[str, ...], content: Path, outcome: Outcome, why: str
-    ) -> tuple[Outcome, str]:
-        resolution = self._resolution
-        completed = self._results.completed(hosts)
-        plays = compile_undo(
-            resolution.runbook,
-            resolution.flats,
-            completed,
-            variables=parameter_variables(resolution.runbook, resolution.values),
-            gather_facts=resolution.gather_facts,
-        )
-        if not plays:
-            return outcome, f"{why}; nothing had to be undone"
-        undoable = {flat.id for flat in resolution.flats if isinstance(flat, FlatStep) and flat.step.undo}
-        affected = tuple(host for host in hosts if undoable.intersection(completed[host]))
-        playbook = render(plays, header=(f"Undo of run {self._run}, wave {wave}.",))
-        result = self._start_ansible(Phase.UNDO, wave, affected, playbook, content)
-        self._undone = result.outcome is Outcome.SUCCEEDED and not self._failed_undos()
-        if self._undone:
-            return outcome, f"{why}; what was completed has been undone"
-        worst = Outcome.INDETERMINATE if result.outcome is Outcome.INDETERMINATE else outcome
-        return worst, f"{why}; UNDO FAILED: {result.reason or 'see the undo steps'}"
-
-    def _failed_undos(self) -> bool:
-        return any(result.step.startswith(UNDO_PREFIX) for _, result in self._results.failures())
-
-    def _start_ansible(
-        self, phase: Phase, wave: int, hosts: tuple[str, ...], playbook: bytes, content: Path
-    ) -> StageResult:
-        about, settings = self._order.circumstances, self._order.repository.settings
-        self._watch.on_stage(phase, wave, hosts)
-        directory = self._directory / f"{phase.value}-{wave}"
-        directory.mkdir(mode=0o700)
-        _write(directory / "playbook.yml", playbook)
-        order = StageOrder(
-            playbook=playbook,
-            inventory=self._resolution.inventory.document,
-            hosts=hosts,
-            secrets=self._resolution.secrets,
-            directory=directory,
-            project=self._order.repository.root,
-            content=content / PLAYBOOK_DIRECTORY,
-            roles_path=tuple(content / name for name in (*settings.roles_path, *ROLES_DIRECTORIES)),
-            collections_path=tuple(content / name for name in settings.collections_path),
-            environment=self._environment,
-            forks=about.forks,
-            check=False,
-            diff=False,
-            verbosity=about.verbosity,
-            timeout_seconds=None,
-            grace_seconds=GRACE_SECONDS,
-        )
-        result = self._engine.run(order, on_event=self._take, cancel=lambda: self._watch.cancel(phase))
-        self._stages.append(
-            StageRecord(
-                phase=phase,
-                wave=wave,
-                playbook=sha256_digest(playbook),
-                journal=result.journal_digest,
-                outcome=result.outcome.value,
-                reason=result.reason,
+    def _finish(self, site: Site, lease: Lease, started: datetime, digest: str) -> Answer:
+        """Carry out the stages; close the run, or leave it waiting. Whatever happens, the run does not stay open."""
+        failure: BaseException | None = None
+        conduct = Conduct(site)
+        try:
+            course = conduct.backward() if self._order.purpose is Purpose.UNDO else conduct.forward()
+        except BaseException as error:  # noqa: BLE001 - whatever happens after the start record, an end record follows
+            course, failure = _ending_of(error), error
+        finally:
+            for directory in (site.content, site.facts):
+                if directory:
+                    shutil.rmtree(directory, ignore_errors=True)
+        if isinstance(course, Suspension):
+            self._means.dispatcher.suspend(lease, self._about.clock())
+            self._release()
+            return Waiting(run=self._run, stage=course.stage, missing=course.missing)
+        if site.pulse.lost:
+            self._release()
+            raise LedgerError(
+                f"another process has taken over the run {self._run}: what happened here is not part of its record",
+                advice=f"see `opsascode runs show {self._run}`",
             )
-        )
-        return result
+        report = self._close(site, conduct, course, started, digest)
+        self._end_life(lease, _LIFE_OF[report.outcome])
+        self._release()
+        if failure is not None:
+            raise failure
+        return report
 
-    def _subject(self) -> RunSubject:
-        return RunSubject(run=self._run, plan=self._plan, ledger=self._ledger.origin)
-
-    def _take(self, event: JournalEvent) -> None:
-        self._results.add(event)
-        self._watch.on_event(event)
-
-    def _end(self, outcome: Outcome, reason: str, started: datetime, start: int, digest: str) -> RunReport:
-        ended = self._order.circumstances.clock()
-        document = self._results.document()
-        _write(self._directory / RESULTS_FILE, document)
+    def _close(self, site: Site, conduct: Conduct, halt: Halt, started: datetime, digest: str) -> RunReport:
+        ended = self._about.clock()
+        outputs = self._order.resolution.outputs
+        document = site.results.document([stage.to_json() for stage in site.stages], outputs)
+        write_new(self._directory / RESULTS_FILE, document)
         statement = end_statement(
-            self._subject(),
-            ending=Ending(outcome=outcome.value, reason=reason, undone=self._undone, started=started, ended=ended),
-            stages=self._stages,
-            results=results_summary(document, self._results.counts()),
+            site.subject,
+            ending=Ending(
+                outcome=halt.outcome.value,
+                reason=halt.reason,
+                undone=conduct.undone,
+                started=started,
+                ended=ended,
+                in_doubt=tuple(site.in_doubt),
+            ),
+            stages=site.stages,
+            results=results_summary(document, site.results.counts()),
             start_record=digest,
         )
-        end = self._ledger.append(seal(statement, self._signer)).index
-        attachments = {PLAN_FILE: self._plan.content, RESULTS_FILE: document}
-        _write(self._directory / RECEIPT_FILE, make_receipt(self._ledger, (start, end), attachments))
+        site.entries.append(self._ledger.append(seal(statement, self._means.signer)).index)
+        attachments = {
+            PLAN_FILE: self._plan.content,
+            RESULTS_FILE: document,
+            **{f"{APPROVALS}/{name}": data for name, data in site.approvals.items()},
+        }
+        write_new(self._directory / RECEIPT_FILE, make_receipt(self._ledger, site.entries, attachments))
         return RunReport(
             run=self._run,
-            outcome=outcome,
-            reason=reason,
-            undone=self._undone,
-            results=self._results,
+            outcome=halt.outcome,
+            reason=halt.reason,
+            undone=conduct.undone,
+            declined=halt.declined,
+            results=site.results,
+            outputs=site.results.outputs(outputs),
             started=started,
             ended=ended,
             directory=self._directory,
-            entries=(start, end),
+            entries=tuple(site.entries),
         )
 
+    def _end_life(self, lease: Lease, state: LifeState) -> None:
+        """Say that the run is over; where that cannot be written, the next command sees it by the ledger."""
+        with contextlib.suppress(OSError, LifeError):
+            self._means.dispatcher.finish(lease, state, self._about.clock())
 
-def _ending_of(error: BaseException) -> tuple[Outcome, str]:
+    def _release(self) -> None:
+        if self._held:
+            self._held.release()
+            self._held = None
+
+
+def _ending_of(error: BaseException) -> Halt:
     if isinstance(error, EngineError):
-        return Outcome.FAILED, f"Ansible could not be started: {error.message}"
-    return Outcome.INDETERMINATE, f"the run was cut short by {type(error).__name__}"
+        return Halt(outcome=Outcome.FAILED, reason=f"Ansible could not be started: {error.message}")
+    return Halt(outcome=Outcome.INDETERMINATE, reason=f"the run was cut short by {type(error).__name__}")
 
 
-def _write(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+def _facts_directory() -> Path:
+    """Make a private directory for facts, in memory where there is one: facts can hold what a host knows of secrets."""
+    memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes it private
+    return Path(tempfile.mkdtemp(prefix="ops-facts-", dir=memory if memory.is_dir() else None))
+
+
+def _read_approvals(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(directory.glob("*.json"))}

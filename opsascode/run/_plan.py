@@ -9,6 +9,7 @@ Not here: how a plan comes about (`_resolve`), or how it is carried out (`_perfo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -17,12 +18,22 @@ from opsascode.proof import Json, canonical_bytes, parse_strict, sha256_digest
 from opsascode.repo import ParameterType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from opsascode.repo import Limits, Runbook, Value
 
 PLAN_FORMAT: Final = "opsascode/plan/v1"
 _PLAN_LIMIT_BYTES: Final = 16 * 1024 * 1024
+
+
+class StageKind(Enum):
+    """What happens in a stage: Ansible acts, people are asked, time passes, or checks look at the waves so far."""
+
+    ANSIBLE = "ansible"
+    APPROVAL = "approval"
+    MANUAL = "manual"
+    PAUSE = "pause"
+    CHECKS = "checks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +62,34 @@ class PlannedStep:
     kind: str
     can_undo: bool
     conditional: bool
+    looped: bool = False
+    resumable: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStage:
+    """One stage as it is reviewed: its steps with the digest of their playbook, what people are asked, or a pause."""
+
+    id: str
+    wave: int
+    kind: StageKind
+    steps: tuple[str, ...] = ()
+    playbook: str | None = None
+    ask: Mapping[str, Json] | None = None
+    seconds: int = 0
+
+    def to_json(self) -> dict[str, Json]:
+        """Give the stage as plain JSON; what its kind does not have is left out."""
+        own: dict[str, Json] = {"id": self.id, "wave": self.wave, "kind": self.kind.value}
+        if self.steps:
+            own["steps"] = list(self.steps)
+        if self.playbook:
+            own["playbook"] = self.playbook
+        if self.ask is not None:
+            own["ask"] = dict(self.ask)
+        if self.kind is StageKind.PAUSE:
+            own["seconds"] = self.seconds
+        return own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +97,8 @@ class Plan:
     """Everything that was resolved.
 
     `pins` are the documents it was resolved from, `trees` the Ansible content a run works on a copy of. `waves` holds
-    the host batches in order, `playbooks` one digest a wave.
+    the host batches in order, `stages` what is done in order. `timeout` is in seconds, `max_fail_percent` an exact
+    decimal text; `locks` are names that no two runs hold at once.
     """
 
     runbook: str
@@ -76,9 +116,13 @@ class Plan:
     limit: str | None
     parameters: tuple[ParameterValue, ...]
     on_failure: str
+    undo_scope: str
+    timeout: int | None
+    max_fail_percent: str | None
+    locks: tuple[str, ...]
     steps: tuple[PlannedStep, ...]
     waves: tuple[tuple[str, ...], ...]
-    playbooks: tuple[str, ...]
+    stages: tuple[PlannedStage, ...]
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -120,6 +164,10 @@ class Plan:
                 for parameter in self.parameters
             },
             "on_failure": self.on_failure,
+            "undo_scope": self.undo_scope,
+            "timeout": self.timeout,
+            "max_fail_percent": self.max_fail_percent,
+            "locks": list(self.locks),
             "steps": [
                 {
                     "id": step.id,
@@ -127,11 +175,13 @@ class Plan:
                     "kind": step.kind,
                     "undo": step.can_undo,
                     "conditional": step.conditional,
+                    "loop": step.looped,
+                    "resume": step.resumable,
                 }
                 for step in self.steps
             ],
             "waves": [list(wave) for wave in self.waves],
-            "playbooks": list(self.playbooks),
+            "stages": [stage.to_json() for stage in self.stages],
         }
 
 

@@ -1,8 +1,8 @@
-"""What is sealed about a run? The statements `run-start` and `run-end`, and the results document behind them.
+"""What is sealed about a run? The statements `run-start`, `run-ask` and `run-end`.
 
-A statement stays small (a ledger leaf is at most 64 KiB): it names the plan, the journal and the results by digest, and
-the receipt carries those documents along. Secret values are cut out of every text before anything is sealed, for a log
-cannot forget.
+A statement stays small (a ledger leaf is at most 64 KiB): it names the plan, the journals, the approvals and the
+results by digest, and the receipt carries those documents along. Secret values are cut out of every text before
+anything is sealed, for a log cannot forget.
 
 Not here: signing and the ledger (`proof`), the order in which things are written (`_perform`).
 """
@@ -23,16 +23,21 @@ if TYPE_CHECKING:
     from opsascode.run._plan import Plan
 
 RUN_START: Final = f"{PREDICATE_PREFIX}run-start:v1"
+RUN_ASK: Final = f"{PREDICATE_PREFIX}run-ask:v1"
 RUN_END: Final = f"{PREDICATE_PREFIX}run-end:v1"
+_STAGES_NAMED: Final = 50
+_DOUBTS_NAMED: Final = 50
+_ABOUT: Final = ("run", "ledger", "runbook", "repository", "inventory", "targets", "parameters", "plan", "mode")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who started the run: the account, the machine, and what CI says about itself."""
+    """Who started the run: the account, the machine, what CI says about itself, and who logged in to that account."""
 
     user: str
     machine: str
     detail: str = ""
+    login: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +57,59 @@ class Phase(Enum):
     UNDO = "undo"
 
 
+class Purpose(Enum):
+    """What a run is for: doing what was planned, predicting it, or taking an earlier run back."""
+
+    RUN = "run"
+    CHECK = "check"
+    UNDO = "undo"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSubject:
-    """What both records of a run are about; `ledger` is the origin of the only ledger they count in."""
+    """What all records of a run are about; `about` is the part of the predicate they share."""
 
     run: str
-    plan: Plan
-    ledger: str
+    plan: str
+    about: Mapping[str, Json]
+
+    @classmethod
+    def of_plan(cls, run: str, plan: Plan, *, ledger: str, purpose: Purpose) -> RunSubject:
+        """Describe a run that is about to start; `ledger` is the origin of the only ledger it counts in."""
+        content = plan.to_json()
+        targets: Json = {
+            "pattern": plan.pattern,
+            "limit": plan.limit,
+            "hosts": len(plan.hosts),
+            "waves": len(plan.waves),
+        }
+        about = {name: content[name] for name in ("runbook", "repository", "inventory", "parameters")}
+        return cls(
+            run=run,
+            plan=plan.digest,
+            about={
+                **about,
+                "run": run,
+                "ledger": ledger,
+                "targets": targets,
+                "plan": plan.digest,
+                "mode": purpose.value,
+            },
+        )
+
+    @classmethod
+    def of_start(cls, start: Mapping[str, Json]) -> RunSubject:
+        """Describe a run by the predicate of its start record."""
+        about = {name: start[name] for name in _ABOUT if name in start}
+        return cls(run=str(start["run"]), plan=str(start["plan"]), about=about)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Links:
+    """The run that this one continues, and the run that it takes back."""
+
+    continues: str | None = None
+    undoes: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,42 +117,119 @@ class StageRecord:
     """One start of Ansible: its playbook and its journal by digest, and how it ended."""
 
     phase: Phase
+    stage: str
     wave: int
     playbook: str
     journal: str
     outcome: str
     reason: str
 
+    @property
+    def directory(self) -> str:
+        """The name of its directory in the run's."""
+        return f"{self.phase.value}-{self.stage}"
+
+    def to_json(self) -> dict[str, Json]:
+        """Give the record as plain JSON."""
+        return {
+            "phase": self.phase.value,
+            "stage": self.stage,
+            "wave": self.wave,
+            "playbook": self.playbook,
+            "journal": self.journal,
+            "outcome": self.outcome,
+            "reason": self.reason[:300],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskRecord:
+    """One question to people and its answer; `approvals` are digests of their signed statements."""
+
+    stage: str
+    kind: str
+    step: str
+    granted: bool
+    by: tuple[str, ...]
+    approvals: tuple[str, ...]
+    note: str
+    at: datetime
+
+    def to_json(self) -> dict[str, Json]:
+        """Give the record as plain JSON."""
+        return {
+            "stage": self.stage,
+            "kind": self.kind,
+            "step": self.step,
+            "granted": self.granted,
+            "by": list(self.by),
+            "approvals": list(self.approvals),
+            "note": self.note[:2000],
+            "at": timestamp(self.at),
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How the whole run ended."""
+    """How the whole run ended; `in_doubt` are (host, step) of which nobody knows whether they were done."""
 
     outcome: str
     reason: str
     undone: bool
     started: datetime
     ended: datetime
+    in_doubt: tuple[tuple[str, str], ...] = ()
 
 
-def start_statement(
-    subject: RunSubject, permit: Permit, *, actor: Actor, trigger: Trigger, tools: Tools, now: datetime
+def start_statement(  # noqa: PLR0913 - the circumstances of a start, each named by its keyword
+    subject: RunSubject,
+    permit: Permit,
+    *,
+    actor: Actor,
+    trigger: Trigger,
+    tools: Tools,
+    links: Links,
+    now: datetime,
 ) -> Statement:
     """State that the run of this plan begins now; made durable before the first task."""
-    predicate: dict[str, Json] = {
-        **_what(subject),
-        "actor": {"user": actor.user, "machine": actor.machine, "detail": actor.detail},
-        "trigger": trigger.value,
-        "tools": {
-            "opsascode": tools.opsascode,
-            "ansible_core": tools.ansible_core,
-            "ansible_runner": tools.ansible_runner,
-            "python": tools.python,
+    return _statement(
+        RUN_START,
+        subject,
+        {
+            "continues": links.continues,
+            "undoes": links.undoes,
+            "actor": {
+                "user": actor.user,
+                "machine": actor.machine,
+                "detail": actor.detail,
+                "login": actor.login,
+            },
+            "trigger": trigger.value,
+            "tools": {
+                "opsascode": tools.opsascode,
+                "ansible_core": tools.ansible_core,
+                "ansible_runner": tools.ansible_runner,
+                "python": tools.python,
+            },
+            "permit": {"guardrails": list(permit.guardrails), "expires": timestamp(permit.expires)},
+            "started": timestamp(now),
         },
-        "permit": {"guardrails": list(permit.guardrails), "expires": timestamp(permit.expires)},
-        "started": timestamp(now),
-    }
-    return _statement(RUN_START, subject, predicate)
+    )
+
+
+def ask_statement(subject: RunSubject, answer: AskRecord) -> Statement:
+    """State what people answered; made durable before anything follows from it."""
+    return Statement(
+        predicate_type=RUN_ASK,
+        subject_name=subject.run,
+        subject_digest=subject.plan,
+        predicate={
+            "run": subject.run,
+            "ledger": subject.about["ledger"],
+            "plan": subject.plan,
+            **answer.to_json(),
+        },
+    )
 
 
 def end_statement(
@@ -112,29 +240,22 @@ def end_statement(
     results: Mapping[str, Json],
     start_record: str,
 ) -> Statement:
-    """State how the run ended; `results` names the results document by digest, with its counts."""
-    predicate: dict[str, Json] = {
-        **_what(subject),
-        "outcome": ending.outcome,
-        "reason": ending.reason[:1000],
-        "undone": ending.undone,
-        "started": timestamp(ending.started),
-        "ended": timestamp(ending.ended),
-        "start_record": start_record,
-        "stages": [
-            {
-                "phase": stage.phase.value,
-                "wave": stage.wave,
-                "playbook": stage.playbook,
-                "journal": stage.journal,
-                "outcome": stage.outcome,
-                "reason": stage.reason[:500],
-            }
-            for stage in stages
-        ],
-        "results": dict(results),
-    }
-    return _statement(RUN_END, subject, predicate)
+    """State how the run ended; `results` names the results document, which holds all stages, by digest."""
+    return _statement(
+        RUN_END,
+        subject,
+        {
+            "outcome": ending.outcome,
+            "reason": ending.reason[:1000],
+            "undone": ending.undone,
+            "in_doubt": [{"host": host, "step": step} for host, step in ending.in_doubt[:_DOUBTS_NAMED]],
+            "started": timestamp(ending.started),
+            "ended": timestamp(ending.ended),
+            "start_record": start_record,
+            "stages": [stage.to_json() for stage in stages[:_STAGES_NAMED]],
+            "results": dict(results),
+        },
+    )
 
 
 def timestamp(moment: datetime) -> str:
@@ -142,22 +263,10 @@ def timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _statement(kind: str, subject: RunSubject, predicate: dict[str, Json]) -> Statement:
+def _statement(kind: str, subject: RunSubject, more: dict[str, Json]) -> Statement:
     return Statement(
-        predicate_type=kind, subject_name=subject.run, subject_digest=subject.plan.digest, predicate=predicate
+        predicate_type=kind,
+        subject_name=subject.run,
+        subject_digest=subject.plan,
+        predicate={**subject.about, **more},
     )
-
-
-def _what(subject: RunSubject) -> dict[str, Json]:
-    plan = subject.plan
-    content = plan.to_json()
-    return {
-        "run": subject.run,
-        "ledger": subject.ledger,
-        "runbook": content["runbook"],
-        "repository": content["repository"],
-        "inventory": content["inventory"],
-        "targets": {"pattern": plan.pattern, "limit": plan.limit, "hosts": len(plan.hosts), "waves": len(plan.waves)},
-        "parameters": content["parameters"],
-        "plan": plan.digest,
-    }

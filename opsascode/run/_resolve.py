@@ -8,32 +8,46 @@ Not here: whether the plan may run (`policy`), running it (`_perform`).
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from opsascode.errors import DocumentError, ResolveError, UsageError
 from opsascode.policy import BlastRadius, Subject, Trigger
 from opsascode.proof import sha256_digest
-from opsascode.repo import CheckedValue, PlaybookStep, PrometheusCheck, RoleStep, git_state, resolve_inventory
-from opsascode.run._compiler import compile_wave, parameter_variables, render
-from opsascode.run._compose import SECRET_PREFIX, FlatStep, flatten
+from opsascode.repo import PlaybookStep, PrometheusCheck, RoleStep, RunbookStep, git_state, resolve_inventory
+from opsascode.run._asks import AskKind
+from opsascode.run._compiler import Frame, compile_undo, parameter_variables, render
+from opsascode.run._compose import SECRET_PREFIX, FlatStep, flatten, known_text
 from opsascode.run._content import ROLES_DIRECTORIES, pin_content, read_texts
+from opsascode.run._cut import Cutter, Stage, between_checks
 from opsascode.run._environment import minimal_environment
-from opsascode.run._plan import ParameterValue, Pin, Plan, PlannedStep
+from opsascode.run._plan import ParameterValue, Pin, Plan, PlannedStage, PlannedStep
+from opsascode.run._settle import lock_names, settle_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from datetime import timedelta
     from pathlib import Path
 
     from opsascode.proof import Json
-    from opsascode.repo import GitState, Inventory, Parameter, Repository, Runbook, Settings, Value, Wave
-    from opsascode.run._compose import Binding
+    from opsascode.repo import GitState, Inventory, Repository, Runbook, Settings, Source, Value, Wave
+    from opsascode.run._compose import Composition
+    from opsascode.run._cut import Flat
 
-_NAME_ALONE: Final = re.compile(r"\{\{ *([a-z_][a-z0-9_]*) *\}\}")
-_SHORTEST_LEAK: Final = 4
+__all__ = [
+    "Request",
+    "Resolution",
+    "Stage",
+    "detect_trigger",
+    "resolve",
+    "rest_of",
+    "split_waves",
+    "subject_of",
+    "undo_of",
+]
+
 ANSIBLE_SETTINGS: Final = "ansible.cfg"
 _ANSIBLE_NAME: Final = re.compile(rb"\bansible_[a-z0-9_]+")
 _NOT_FACTS: Final = re.compile(
@@ -57,27 +71,26 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """All steps on one wave: the playbook and exactly the hosts it acts on."""
-
-    wave: int
-    hosts: tuple[str, ...]
-    playbook: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """A plan and what it takes to carry it out."""
+    """A plan and what it takes to carry it out.
+
+    `playbook` is one playbook of all stages, for people. `locks` are names that no two runs hold at once, `outputs` the
+    names that each step declares as outputs.
+    """
 
     plan: Plan
     runbook: Runbook
-    flats: tuple[FlatStep | Binding, ...]
+    flats: tuple[Flat, ...]
     values: Mapping[str, Value]
     secrets: Mapping[str, Json] = field(repr=False)
     inventory: Inventory
     stages: tuple[Stage, ...]
     playbook: bytes
     gather_facts: bool
+    locks: tuple[str, ...]
+    timeout: timedelta | None
+    outputs: Mapping[str, tuple[str, ...]]
+    cutter: Cutter = field(repr=False)
 
 
 def resolve(repository: Repository, request: Request, *, environ: Mapping[str, str], cache: Path | None) -> Resolution:
@@ -88,7 +101,7 @@ def resolve(repository: Repository, request: Request, *, environ: Mapping[str, s
         DocumentError: the inventory or content cannot be used.
     """
     runbook, settings = request.runbook, repository.settings
-    values, secrets = _parameters(runbook, request)
+    values, secrets = settle_parameters(runbook, request)
     inventory = resolve_inventory(
         _sources(repository, request),
         pattern=runbook.targets.hosts,
@@ -104,29 +117,68 @@ def resolve(repository: Repository, request: Request, *, environ: Mapping[str, s
     def lookup(name: str) -> Runbook:
         return composed.setdefault(name, repository.runbook(name))
 
-    flats = flatten(runbook, lookup)
-    _check_prometheus(flats, settings)
-    stages, whole, facts = _compile(
-        runbook,
-        flats,
-        waves,
-        values,
-        prometheus=settings.prometheus_url or "",
-        role_texts=lambda: read_texts(repository.root, (*ROLES_DIRECTORIES, *settings.roles_path)),
+    composition = flatten(runbook, lookup, values)
+    flats = composition.flats
+    _check_prometheus((*flats, *_checks_between(runbook)), settings)
+    cutter = _cutter(repository, runbook, composition, waves, values)
+    stages = cutter.stages()
+    if not any(stage.flats for stage in stages):
+        msg = f"{runbook.name} has no step for Ansible to carry out"
+        raise ResolveError(msg, position=runbook.position, advice="see what its loops and questions leave")
+    state = git_state(repository.root)
+    asked = any(stage.ask and stage.ask.kind is AskKind.APPROVAL for stage in stages)
+    people = repository.people_pin(state.commit) if asked else None
+    settled = _Settled(
+        state=state,
+        inventory=inventory,
+        pins=_pins(repository, (runbook, *composed.values()), people),
+        trees=_trees(repository, flats),
+        flats=flats,
+        values=values,
+        waves=waves,
+        stages=stages,
+        locks=lock_names(composition.runbooks, inventory.hosts),
     )
-    pins, trees = _pins(repository, (runbook, *composed.values())), _trees(repository, flats)
-    plan = _plan(request, _Settled(git_state(repository.root), inventory, pins, trees, flats, values, waves, stages))
     return Resolution(
-        plan=plan,
+        plan=_plan(request, settled),
         runbook=runbook,
         flats=flats,
         values=values,
         secrets={f"{SECRET_PREFIX}{name}": value for name, value in secrets.items()},
         inventory=inventory,
         stages=stages,
-        playbook=whole,
-        gather_facts=facts,
+        playbook=cutter.whole(stages),
+        gather_facts=cutter.frame.gather_facts,
+        locks=settled.locks,
+        timeout=runbook.timeout,
+        outputs={
+            flat.id: tuple(flat.step.outputs) for flat in flats if isinstance(flat, FlatStep) and flat.step.outputs
+        },
+        cutter=cutter,
     )
+
+
+def rest_of(
+    resolution: Resolution,
+    stage: Stage,
+    completed: Mapping[str, Collection[str]],
+    *,
+    left_out: Collection[str] = (),
+) -> tuple[bytes, tuple[str, ...]] | None:
+    """Give the playbook for what is left of a stage and the hosts in it, or nothing when nothing is left.
+
+    `completed` holds the steps each host need not take again, the skipped ones too. Hosts that are `left_out` take no
+    step, and what they did not do is nobody else's excuse.
+    """
+    return resolution.cutter.rest(stage, completed, left_out)
+
+
+def undo_of(
+    resolution: Resolution, completed: Mapping[str, Sequence[str]], *, header: Sequence[str]
+) -> tuple[bytes, tuple[str, ...]] | None:
+    """Give the playbook that takes back what each host completed, and its hosts; nothing when nothing is to do."""
+    plays, hosts = compile_undo(resolution.cutter.frame, resolution.flats, completed)
+    return (render(plays, header=header), hosts) if plays else None
 
 
 def subject_of(resolution: Resolution, trigger: Trigger) -> Subject:
@@ -145,7 +197,6 @@ def subject_of(resolution: Resolution, trigger: Trigger) -> Subject:
         groups=frozenset(group for groups in resolution.inventory.groups.values() for group in groups),
         dirty=plan.dirty or plan.commit is None,
         trigger=trigger,
-        approvals_required=runbook.approvals_required,
         position=runbook.position,
     )
 
@@ -180,56 +231,6 @@ def _sources(repository: Repository, request: Request) -> tuple[str, ...]:
     return tuple(str(repository.root / source) for source in repository.settings.inventory)
 
 
-def _parameters(runbook: Runbook, request: Request) -> tuple[dict[str, Value], dict[str, Json]]:
-    known = {parameter.name for parameter in runbook.parameters}
-    given = {*request.texts, *request.values, *request.secrets}
-    faults = [f"{name}: {runbook.metadata.name} has no such parameter" for name in sorted(given - known)]
-    values: dict[str, Value] = {}
-    secrets: dict[str, Json] = {}
-    for parameter in runbook.parameters:
-        name = parameter.name
-        if parameter.secret and name in request.texts:
-            faults.append(
-                f"{name}: a secret cannot be given on the command line, where every user of the machine sees it"
-            )
-            continue
-        if name not in given and parameter.required:
-            faults.append(f"{name}: is required" + (f" ({parameter.description})" if parameter.description else ""))
-            continue
-        settled = _settle(parameter, request)
-        faults.extend(f"{name}: {fault}" for fault in settled.faults)
-        if parameter.secret:
-            secrets[name] = str(settled.value)
-        else:
-            values[name] = settled.value
-    faults.extend(_leaks(values, secrets))
-    if faults:
-        known_names = ", ".join(parameter.name for parameter in runbook.parameters) or "none"
-        raise ResolveError("; ".join(faults), advice=f"parameters of {runbook.metadata.name}: {known_names}")
-    return values, secrets
-
-
-def _leaks(values: Mapping[str, Value], secrets: Mapping[str, Json]) -> Iterator[str]:
-    """Find secrets that stand in another parameter too, which plan and record would hold for ever."""
-    for name, secret in secrets.items():
-        for other, value in values.items():
-            if (
-                isinstance(secret, str)
-                and len(secret) >= _SHORTEST_LEAK
-                and secret in json.dumps(value, ensure_ascii=False)
-            ):
-                yield f"{other}: holds the value of the secret {name}, and would be recorded"
-
-
-def _settle(parameter: Parameter, request: Request) -> CheckedValue:
-    name = parameter.name
-    if name in request.texts:
-        return parameter.from_text(request.texts[name])
-    if name in request.secrets:
-        return parameter.check(request.secrets[name])
-    return parameter.check(request.values.get(name, parameter.default))
-
-
 def _check_hosts(runbook: Runbook, request: Request, inventory: Inventory) -> None:
     targets = runbook.targets
     if not inventory.hosts:
@@ -249,9 +250,12 @@ def _check_hosts(runbook: Runbook, request: Request, inventory: Inventory) -> No
             )
 
 
-def _check_prometheus(flats: Sequence[FlatStep | Binding], settings: Settings) -> None:
+def _check_prometheus(flats: Sequence[Flat], settings: Settings) -> None:
     for flat in flats:
-        if isinstance(flat, FlatStep) and isinstance(flat.step.action, PrometheusCheck) and not settings.prometheus_url:
+        if not isinstance(flat, FlatStep):
+            continue
+        actions = (flat.step.action, flat.step.undo.check if flat.step.undo else None)
+        if any(isinstance(action, PrometheusCheck) for action in actions) and not settings.prometheus_url:
             raise DocumentError(
                 f"step {flat.id} asks Prometheus, and opsascode.yml does not say where it is",
                 position=flat.step.position,
@@ -259,37 +263,36 @@ def _check_prometheus(flats: Sequence[FlatStep | Binding], settings: Settings) -
             )
 
 
-def _compile(
+def _checks_between(runbook: Runbook) -> tuple[FlatStep, ...]:
+    between = runbook.targets.between_waves
+    return between_checks(between, 1) if between else ()
+
+
+def _cutter(
+    repository: Repository,
     runbook: Runbook,
-    flats: Sequence[FlatStep | Binding],
-    waves: Sequence[tuple[str, ...]],
+    composition: Composition,
+    waves: tuple[tuple[str, ...], ...],
     values: Mapping[str, Value],
-    *,
-    prometheus: str,
-    role_texts: Callable[[], bytes],
-) -> tuple[tuple[Stage, ...], bytes, bool]:
-    variables = parameter_variables(runbook, values)
-
-    def plays(hosts: Sequence[str], *, facts: bool) -> list[dict[str, object]]:
-        return compile_wave(runbook, flats, hosts=hosts, variables=variables, gather_facts=facts, prometheus=prometheus)
-
-    facts = _needs_facts(flats, render(plays(waves[0], facts=False), header=()), role_texts)
-    compiled = [plays(wave, facts=facts) for wave in waves]
-    header = (
-        f"Compiled from {runbook.source.path} ({runbook.source.digest}).",
-        "Runs with plain ansible-playbook when it lies in the repository's playbooks/ directory.",
+) -> Cutter:
+    """Make the one that cuts the run into stages; facts are gathered where any stage, or an undo, names one."""
+    settings, flats = repository.settings, composition.flats
+    frame = Frame(
+        name=runbook.metadata.name,
+        variables=parameter_variables(runbook, values),
+        gather_facts=False,
+        prometheus=settings.prometheus_url or "",
     )
-    stages = []
-    for number, (wave, content) in enumerate(zip(waves, compiled, strict=True), start=1):
-        if len(waves) > 1:
-            for play in content:
-                play["name"] = f"{play['name']} (wave {number} of {len(waves)})"
-        stages.append(Stage(wave=number, hosts=wave, playbook=render(content, header=header)))
-    whole = render([play for content in compiled for play in content], header=header)
-    return tuple(stages), whole, facts
+    cutter = Cutter(runbook=runbook, frame=frame, flats=flats, waves=waves, values=values)
+    steps = [flat.id for flat in flats if isinstance(flat, FlatStep)]
+    undo, _ = compile_undo(frame, flats, {waves[0][0]: steps})
+    small = replace(cutter, waves=(waves[0][:1], waves[0][:1]))  # two waves of one host hold every text there is
+    text = small.whole(small.stages()) + render(undo, header=())
+    facts = _needs_facts(flats, text, lambda: read_texts(repository.root, (*ROLES_DIRECTORIES, *settings.roles_path)))
+    return replace(cutter, frame=replace(frame, gather_facts=True)) if facts else cutter
 
 
-def _needs_facts(flats: Sequence[FlatStep | Binding], playbook: bytes, role_texts: Callable[[], bytes]) -> bool:
+def _needs_facts(flats: Sequence[Flat], playbook: bytes, role_texts: Callable[[], bytes]) -> bool:
     """Whether the steps, or the roles they use, name a fact; what a collection's role uses is not known."""
     roles = [
         flat.step.action.name for flat in flats if isinstance(flat, FlatStep) and isinstance(flat.step.action, RoleStep)
@@ -300,9 +303,10 @@ def _needs_facts(flats: Sequence[FlatStep | Binding], playbook: bytes, role_text
     return any(not _NOT_FACTS.fullmatch(name) for name in _ANSIBLE_NAME.findall(text))
 
 
-def _pins(repository: Repository, runbooks: Sequence[Runbook]) -> tuple[Pin, ...]:
+def _pins(repository: Repository, runbooks: Sequence[Runbook], people: Source | None) -> tuple[Pin, ...]:
     settings = repository.settings
     sources = [runbook.source for runbook in runbooks]
+    sources.extend([people] if people else [])
     sources.extend(guardrail.source for guardrail in repository.guardrails())
     if settings.source:
         sources.append(settings.source)
@@ -314,27 +318,29 @@ def _pins(repository: Repository, runbooks: Sequence[Runbook]) -> tuple[Pin, ...
     return tuple(documents[path] for path in sorted(documents))
 
 
-def _trees(repository: Repository, flats: Sequence[FlatStep | Binding]) -> tuple[Pin, ...]:
+def _trees(repository: Repository, flats: Sequence[Flat]) -> tuple[Pin, ...]:
     settings = repository.settings
     actions = [flat.step.action for flat in flats if isinstance(flat, FlatStep)]
     playbooks = [action.path for action in actions if isinstance(action, PlaybookStep)]
     return pin_content(repository.root, (*settings.roles_path, *settings.collections_path), playbooks)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Settled:
     state: GitState
     inventory: Inventory
     pins: tuple[Pin, ...]
     trees: tuple[Pin, ...]
-    flats: Sequence[FlatStep | Binding]
+    flats: Sequence[Flat]
     values: Mapping[str, Value]
     waves: tuple[tuple[str, ...], ...]
     stages: Sequence[Stage]
+    locks: tuple[str, ...]
 
 
 def _plan(request: Request, settled: _Settled) -> Plan:
     runbook, inventory = request.runbook, settled.inventory
+    tolerance = runbook.targets.max_fail_percent
     return Plan(
         runbook=runbook.metadata.name,
         version=runbook.metadata.version or "",
@@ -358,26 +364,38 @@ def _plan(request: Request, settled: _Settled) -> Plan:
             for parameter in runbook.parameters
         ),
         on_failure=runbook.on_failure.value,
+        undo_scope=runbook.undo_scope.value,
+        timeout=int(runbook.timeout.total_seconds()) if runbook.timeout else None,
+        max_fail_percent=None if tolerance is None else f"{tolerance:f}",
+        locks=settled.locks,
         steps=tuple(_planned(flat, settled.values) for flat in settled.flats if isinstance(flat, FlatStep)),
         waves=settled.waves,
-        playbooks=tuple(sha256_digest(stage.playbook) for stage in settled.stages),
+        stages=tuple(_planned_stage(stage) for stage in settled.stages),
+    )
+
+
+def _planned_stage(stage: Stage) -> PlannedStage:
+    return PlannedStage(
+        id=stage.id,
+        wave=stage.wave,
+        kind=stage.kind,
+        steps=stage.steps,
+        playbook=sha256_digest(stage.playbook) if stage.flats else None,
+        ask=stage.ask.to_json() if stage.ask else None,
+        seconds=int(stage.seconds),
     )
 
 
 def _planned(flat: FlatStep, values: Mapping[str, Value]) -> PlannedStep:
     step = flat.step
-    known = {**values, **flat.scope}
-
-    def value_of(match: re.Match[str]) -> str:
-        value = known.get(match[1])
-        return str(value) if isinstance(value, (str, int)) else match[0]
-
     return PlannedStep(
         id=flat.id,
-        title=_NAME_ALONE.sub(value_of, step.title),
+        title=known_text(step.title, {**values, **flat.scope}),
         kind=step.kind.value,
         can_undo=step.undo is not None,
         conditional=bool(step.when or flat.conditions),
+        looped=step.loop is not None and not isinstance(step.action, RunbookStep),
+        resumable=step.resumable,
     )
 
 

@@ -9,7 +9,9 @@ Not here: running (`_engine`, `_child`); which variables of the caller pass (`_e
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 import secrets as randomness
 import tempfile
 from dataclasses import dataclass, field
@@ -19,22 +21,26 @@ from typing import TYPE_CHECKING, Final
 
 from opsascode.errors import EngineError
 from opsascode.repo import DOCUMENT_NAME
-from opsascode.run import _child
+from opsascode.run import _processes
 from opsascode.run._journal import JournalReader
 from opsascode.run._redaction import secret_pattern
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from opsascode.proof import Json
+    from opsascode.run._access import Access
 
 CALLBACKS: Final = Path(__file__).parent / "ansible"
 JOURNAL_NAME: Final = "journal.jsonl"
 OUTPUT_NAME: Final = "output.log"
+TEXTS_NAME: Final = "texts"
 MARK: Final = "OPSASCODE_STAGE"
 _PRIVATE_PREFIX: Final = ".private-"
 _LONGEST_BASE: Final = 60
+_SHOWN_NAME: Final = 60
+_MISLEADING: Final = re.compile(r"\A(?:[!&@]|\Z)|[,\s\x00-\x1f\x7f-\x9f]")
 _INSTALLED_COLLECTIONS: Final = ("~/.ansible/collections", "/usr/share/ansible/collections")
 
 
@@ -46,6 +52,11 @@ class StageOrder:
     variables that must appear nowhere. `directory` is where journal.jsonl and output.log stay. `project` is Ansible's
     working directory, where its ansible.cfg is; `content` is where the playbook is put while it runs, for relative
     paths in it begin there (default: a directory with nothing else). `environment` is the minimal one.
+
+    `kept` is what earlier stages registered: host, name, value. `access` are the passwords and key of the run. `facts`
+    is a directory that the stages of a run share for gathered facts. `inherit` are descriptors of ours (locks) that the
+    supervised child holds open too. `leftovers` are tasks, by host and mark, that an earlier stage left in doubt: what
+    runs of them is ended before this stage begins.
     """
 
     playbook: bytes
@@ -64,6 +75,13 @@ class StageOrder:
     verbosity: int = 0
     timeout_seconds: float | None = None
     grace_seconds: float = 10.0
+    kept: Mapping[str, Mapping[str, Json]] = field(default_factory=dict, repr=False)
+    access: Access | None = None
+    facts: Path | None = None
+    inherit: tuple[int, ...] = ()
+    tags: tuple[str, ...] = ()
+    skip_tags: tuple[str, ...] = ()
+    leftovers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +106,33 @@ class Stage:
 
     def remains(self) -> set[int]:
         """Find the living processes of the stage when its child can no longer tell."""
-        return _child.marked(self.mark) | _child.adopted(self.mark, set(self.known))
+        return _processes.marked(self.mark) | _processes.adopted(self.mark, set(self.known))
+
+
+def unusable(hosts: Iterable[str]) -> tuple[str, ...]:
+    """Give the names that Ansible, where it reads the name of a host, would take for other hosts, or for none."""
+    return tuple(host for host in hosts if _MISLEADING.search(host) or (":" in host and not _is_address(host)))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def prepare(order: StageOrder, stack: contextlib.ExitStack) -> Stage:
-    """Make the places of a stage; `stack` removes them again. Raises EngineError when the journal exists already."""
+    """Make the places of a stage; `stack` removes them again.
+
+    Raises:
+        EngineError: the journal exists already, or the name of a host would reach others.
+    """
+    if misleading := unusable(order.hosts):
+        raise EngineError(
+            f"Ansible would not take {misleading[0][:_SHOWN_NAME]!a} for the name of one host",
+            advice="rename it in the inventory: no comma, colon, space or control character, no ! & @ at the start",
+        )
     order.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory = order.directory.resolve()
     journal = directory / JOURNAL_NAME
@@ -104,9 +144,9 @@ def prepare(order: StageOrder, stack: contextlib.ExitStack) -> Stage:
     ident = randomness.token_hex(16)
     private = directory / f"{_PRIVATE_PREFIX}{ident}"
     private.mkdir(mode=0o700)
-    stack.callback(_child.wipe, str(private))
+    stack.callback(_processes.wipe, str(private))
     volatile = _volatile_directory(order.environment)
-    stack.callback(_child.wipe, str(volatile))
+    stack.callback(_processes.wipe, str(volatile))
     playbook = (order.content or private) / f".opsascode-{ident}.yml"
     stack.callback(playbook.unlink, missing_ok=True)
     stage = Stage(
@@ -118,8 +158,8 @@ def prepare(order: StageOrder, stack: contextlib.ExitStack) -> Stage:
         output=directory / OUTPUT_NAME,
         descriptor=descriptor,
         reader=JournalReader(descriptor),
-        pattern=secret_pattern(order.secrets),
-        known=frozenset(_child.children()),
+        pattern=secret_pattern({**order.secrets, **(order.access.secrets() if order.access else {})}),
+        known=frozenset(_processes.children()),
     )
     _write_inputs(order, stage)
     return stage
@@ -180,7 +220,15 @@ def child_environment(order: StageOrder, stage: Stage) -> dict[str, str]:
         "AWX_LIB_DIRECTORY": str(CALLBACKS),
         "OPSASCODE_JOURNAL": str(stage.journal),
         "OPSASCODE_OUTPUT": str(stage.private / "output"),
+        "OPSASCODE_TEXTS": str(stage.journal.parent / TEXTS_NAME),
     }
+    if order.facts:
+        environment |= {
+            "ANSIBLE_CACHE_PLUGIN": "ansible.builtin.jsonfile",
+            "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(order.facts),
+            "ANSIBLE_CACHE_PLUGIN_TIMEOUT": "0",
+            "ANSIBLE_GATHERING": "smart",
+        }
     if order.roles_path:
         environment["ANSIBLE_ROLES_PATH"] = os.pathsep.join(map(str, order.roles_path))
     environment["ANSIBLE_COLLECTIONS_PATH"] = os.pathsep.join(
@@ -197,8 +245,8 @@ def clear_remains(directory: Path) -> bool:
     down = True
     for private in directory.glob(f"{_PRIVATE_PREFIX}*"):
         mark = f"{MARK}={private.name.removeprefix(_PRIVATE_PREFIX)}".encode()
-        if _child.sweep(partial(_child.marked, mark)):
-            _child.wipe(_volatile_of(private), str(private))
+        if _processes.sweep(partial(_processes.marked, mark)):
+            _processes.wipe(_volatile_of(private), str(private))
         else:
             down = False
     return down

@@ -22,8 +22,11 @@ from opsascode.repo import (
     NotifyStep,
     PrometheusCheck,
     RoleStep,
+    RunbookStep,
+    Step,
     TaskStep,
     TcpCheck,
+    Undo,
     Vantage,
 )
 from opsascode.run._compose import Binding, Expression, FlatStep, is_template
@@ -31,13 +34,14 @@ from opsascode.run._compose import Binding, Expression, FlatStep, is_template
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from opsascode.repo import Action, Step, Undo, Value
+    from opsascode.repo import Action, Value
 
 STEP_VARIABLE: Final = "opsascode_step"
 EXPECT_VARIABLE: Final = "opsascode_expect"
 UNDO_PREFIX: Final = "undo."
 _CHECK_SECONDS: Final = 10
 _GRACE_SECONDS: Final = 5  # the module gives up first and can say why
+_NOTIFYING: Final = frozenset({"import_role", "import_tasks", "include_role", "include_tasks"})
 _TESTS: Final = {
     Comparison.MORE: "gt",
     Comparison.AT_LEAST: "ge",
@@ -57,14 +61,17 @@ class Unsafe(str):
 def step_tasks(flat: FlatStep, *, prometheus: str) -> list[dict[str, object]]:
     """Give the tasks of one step; `prometheus` is the base URL of the server that answers queries."""
     step = flat.step
+    if isinstance(step.action, RunbookStep):
+        return _outputs(flat, [*flat.conditions])
     register = step.register or f"opsascode_{re.sub('[^a-z0-9]', '_', flat.id)}"
     body, own = _action(step.action, register, prometheus)
+    if isinstance(step.action, RoleStep) and step.loop is not None:
+        body = {"ansible.builtin.include_role": body["ansible.builtin.import_role"]}
     task: dict[str, object] = {"name": _name(flat.id, step.title), **body}
     _execute(task, step)
+    _repeat(task, step)
     task["vars"] = {**scope_variables(flat.scope), **_mapping(own.pop("vars", {})), STEP_VARIABLE: flat.id}
     task.update(own)
-    if step.run_once:
-        task["run_once"] = True
     conditions = [*flat.conditions, *step.when, *_listed(task.pop("when", []))]
     if conditions:
         task["when"] = conditions
@@ -76,7 +83,16 @@ def step_tasks(flat: FlatStep, *, prometheus: str) -> list[dict[str, object]]:
             delay=math.ceil(step.retry.delay.total_seconds()),
             until=f"{register} is not failed",
         )
-    return [task, *_outputs(flat, conditions)]
+    return [task, *_handlers(flat), *_outputs(flat, conditions)]
+
+
+def pause_task(flat_id: str, title: str, prompt: str) -> dict[str, object]:
+    """Give the task that asks whoever runs the playbook by hand, where a run asks people."""
+    return {
+        "name": _name(flat_id, title),
+        "ansible.builtin.pause": {"prompt": variable(prompt)},
+        "vars": {STEP_VARIABLE: flat_id},
+    }
 
 
 def binding_task(binding: Binding) -> dict[str, object]:
@@ -93,10 +109,20 @@ def binding_task(binding: Binding) -> dict[str, object]:
     return task
 
 
-def undo_task(flat: FlatStep, undo: Undo) -> dict[str, object]:
-    """Give the task that undoes a step; a host where it fails goes on with its other undo steps."""
-    body, own = _action(undo.action, "", "")
-    task: dict[str, object] = {"name": _name(f"{UNDO_PREFIX}{flat.id}", undo.title), **body}
+def undo_tasks(flat: FlatStep, undo: Undo, *, prometheus: str) -> list[dict[str, object]]:
+    """Give the tasks that undo a step; a host where one fails goes on with its other undo steps."""
+    tasks = [_undo_task(flat, undo, undo.action, prometheus)]
+    if undo.check:
+        tasks.append(_undo_task(flat, undo, undo.check, prometheus))
+    return tasks
+
+
+def _undo_task(flat: FlatStep, undo: Undo, action: Action, prometheus: str) -> dict[str, object]:
+    checks = action is undo.check
+    register = f"opsascode_undo_{re.sub('[^a-z0-9]', '_', flat.id)}"
+    body, own = _action(action, register, prometheus)
+    name = _name(f"{UNDO_PREFIX}{flat.id}", undo.title)
+    task: dict[str, object] = {"name": f"{name}: check" if checks else name, **body}
     _execute(task, undo)
     task["vars"] = {
         **scope_variables(flat.scope),
@@ -107,10 +133,10 @@ def undo_task(flat: FlatStep, undo: Undo) -> dict[str, object]:
     conditions = [*undo.when, *_listed(task.pop("when", []))]
     if conditions:
         task["when"] = conditions
+    if undo.retry or "failed_when" in task:
+        task["register"] = register
     if undo.retry:
-        register = f"opsascode_undo_{re.sub('[^a-z0-9]', '_', flat.id)}"
         task.update(
-            register=register,
             retries=undo.retry.attempts - 1,
             delay=math.ceil(undo.retry.delay.total_seconds()),
             until=f"{register} is not failed",
@@ -168,7 +194,13 @@ def _role(role: RoleStep) -> tuple[dict[str, object], dict[str, object]]:
 
 
 def _check(expect: str, vantage: Vantage | None = None) -> dict[str, object]:
-    keywords: dict[str, object] = {"changed_when": False, "check_mode": False, "vars": {EXPECT_VARIABLE: expect}}
+    keywords: dict[str, object] = {
+        "changed_when": False,
+        "check_mode": False,
+        # What a prediction did not change cannot be as a check expects it: it is told, and the prediction goes on.
+        "ignore_errors": "{{ ansible_check_mode }}",
+        "vars": {EXPECT_VARIABLE: expect},
+    }
     if vantage is Vantage.CONTROLLER:
         keywords |= {"delegate_to": "localhost", "become": False}
     return keywords
@@ -264,9 +296,10 @@ def _execute(task: dict[str, object], step: Step | Undo) -> None:
     if step.timeout:
         seconds = max(1, math.ceil(step.timeout.total_seconds()))
         task["timeout"] = seconds
+        actions = (step.action, step.check) if isinstance(step, Undo) else (step.action,)
         for check, module in ((TcpCheck, "ansible.builtin.wait_for"), (HttpCheck, "ansible.builtin.uri")):
             call = task.get(module)
-            if isinstance(step.action, check) and isinstance(call, dict):
+            if any(isinstance(action, check) for action in actions) and isinstance(call, dict) and "timeout" in call:
                 call["timeout"] = seconds
                 task["timeout"] = seconds + _GRACE_SECONDS
     become = step.become
@@ -277,7 +310,36 @@ def _execute(task: dict[str, object], step: Step | Undo) -> None:
         "delegate_to": step.delegate_to,
         "environment": dict(step.environment) or None,
     }
-    task.update({keyword: value for keyword, value in options.items() if value is not None})
+    given: dict[str, object] = {keyword: value for keyword, value in options.items() if value is not None}
+    call = task.get("ansible.builtin.include_role")
+    if isinstance(step, Step) and step.run_once:
+        given["run_once"] = True
+    if isinstance(step.action, RoleStep) and isinstance(call, dict):  # an include takes these for its tasks from here
+        given |= {"timeout": task.pop("timeout")} if "timeout" in task else {}
+        call |= {"apply": given} if given else {}
+    else:
+        task.update(given)
+
+
+def _repeat(task: dict[str, object], step: Step) -> None:
+    if step.loop is not None:
+        task["loop"] = step.loop if isinstance(step.loop, str) else list(step.loop)
+
+
+def _handlers(flat: FlatStep) -> list[dict[str, object]]:
+    """Run the handlers that a role or included tasks notified before the next step begins, as part of this one."""
+    action = flat.step.action
+    if not isinstance(action, RoleStep) and not (
+        isinstance(action, TaskStep) and action.module.rpartition(".")[2] in _NOTIFYING
+    ):
+        return []
+    return [
+        {
+            "name": f"{_name(flat.id, flat.step.title)}: handlers",
+            "ansible.builtin.meta": "flush_handlers",
+            "vars": {STEP_VARIABLE: flat.id},
+        }
+    ]
 
 
 def _outputs(flat: FlatStep, conditions: list[str]) -> list[dict[str, object]]:
@@ -290,6 +352,8 @@ def _outputs(flat: FlatStep, conditions: list[str]) -> list[dict[str, object]]:
     }
     if conditions:
         task["when"] = conditions
+    if flat.step.run_once:  # so the step is completed where it was done; what is set is known to all
+        task["run_once"] = True
     return [task]
 
 

@@ -8,12 +8,12 @@ Not here: what follows from the outcome (`perform`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from opsascode.run._journal import Journal
 
@@ -35,7 +35,8 @@ class Ending:
 
     `rc` is its exit code, None when it was killed or nobody saw it end. `stopped` is why we stopped it, else empty;
     `down` that nothing of it runs any more. `broken` is how the child that ran it failed, else empty. `refusal` is the
-    error Ansible printed last, else empty.
+    error Ansible printed last, else empty. `unswept` are the hosts where something of it may still run, and why it is
+    thought so. `unready` is why Ansible was not started at all, else empty.
     """
 
     rc: int | None
@@ -43,6 +44,8 @@ class Ending:
     down: bool = True
     broken: str = ""
     refusal: str = ""
+    unswept: Mapping[str, str] = field(default_factory=dict)
+    unready: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +58,25 @@ class Verdict:
 
 def judge(ending: Ending, journal: Journal, hosts: Collection[str]) -> Verdict:
     """Reach the verdict on a stage that had to act on exactly `hosts`."""
+    verdict = _judge(ending, journal, hosts)
+    if not ending.unswept:
+        return verdict
+    told = "; ".join(f"{host} ({ending.unswept[host]})" for host in sorted(ending.unswept)[:_NAMED_HOSTS])
+    more = len(ending.unswept) - _NAMED_HOSTS
+    where = f"{told} and {_number(range(more))} more" if more > 0 else told
+    return replace(
+        verdict, outcome=Outcome.INDETERMINATE, reason=f"{verdict.reason}; something may still run on {where}"
+    )
+
+
+def _judge(  # noqa: PLR0911 - one return for each thing that decides alone
+    ending: Ending, journal: Journal, hosts: Collection[str]
+) -> Verdict:
     whole = not journal.fault and not journal.torn
     if not ending.down:
         return _unknown("it could not be stopped: some of its processes are still running")
+    if ending.unready and not journal.events:
+        return _failed(f"nothing was begun, for what an earlier run began could not be ended: {ending.unready}")
     if ending.stopped and not (whole and journal.ended and ending.rc is not None):
         return (
             _unknown(f"{ending.stopped}, and the journal is damaged: {journal.fault}")
@@ -114,7 +133,7 @@ def _unknown(reason: str) -> Verdict:
     return Verdict(outcome=Outcome.INDETERMINATE, reason=reason)
 
 
-def _number(hosts: Collection[str]) -> str:
+def _number(hosts: Collection[object]) -> str:
     return f"{len(hosts)} host{'' if len(hosts) == 1 else 's'}"
 
 

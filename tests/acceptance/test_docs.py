@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-FOLDERS = {"Runbook": "playbooks", "Guardrail": "policies"}
+FOLDERS = {"Runbook": "playbooks", "Guardrail": "policies", "People": "policies"}
 
 
 def documents() -> list[tuple[str, str]]:

@@ -78,9 +78,9 @@ def test_a_dirty_tree_is_refused_where_a_clean_one_is_asked_for() -> None:
 
 def test_every_reason_is_given_at_once() -> None:
     strict = guardrail(Requirements(clean_tree=True, max_hosts=1, max_percent=Decimal(1), triggers=("ci",)))
-    own = replace(SUBJECT, dirty=True, blast_radius=BlastRadius(max_hosts=2), approvals_required=1)
+    own = replace(SUBJECT, dirty=True, blast_radius=BlastRadius(max_hosts=2))
     assert codes(judge((strict,), own, now=NOW)) == [
-        "max-hosts", "approval-required", "dirty-tree", "trigger", "max-hosts", "max-percent",
+        "max-hosts", "dirty-tree", "trigger", "max-hosts", "max-percent",
     ]  # fmt: skip
 
 
@@ -123,10 +123,6 @@ def test_a_narrower_plan_is_never_refused_where_a_wider_one_passes(hosts: int, l
     narrow = replace(wide, host_count=hosts)
     if isinstance(judge((), wide, now=NOW), Permit):
         assert isinstance(judge((), narrow, now=NOW), Permit)
-
-
-def test_an_approval_that_nobody_can_give_yet_is_a_refusal_and_never_a_pass() -> None:
-    assert codes(judge((), replace(SUBJECT, approvals_required=1), now=NOW)) == ["approval-required"]
 
 
 def test_a_permit_covers_its_own_plan_until_it_expires() -> None:

@@ -271,7 +271,7 @@ def test_a_damaged_repository_is_one_clear_error(tmp_path: Path) -> None:
 def test_a_repository_of_somebody_else_is_one_clear_error_until_the_user_allows_it(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(_git._ENVIRONMENT, "GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setitem(_git.ENVIRONMENT, "GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     monkeypatch.setenv("HOME", str(tmp_path))
     git(repository, "config", "safe.directory", "*")
     with pytest.raises(ResolveError, match="belongs to another user") as caught:

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from opsascode.repo import open_repository
 from opsascode.run import Request, resolve
+from opsascode.run._compose import FlatStep
+from opsascode.run._resolve import undo_of
 
 CASES = Path(__file__).parents[1] / "cases" / "plans"
+NAMES = ("kinds", "composed", "leaf", "asked", "inner")
 INVENTORY = """
 all:
   vars: {http_port: 8080}
@@ -37,13 +40,16 @@ def make_repository(root: Path) -> Path:
         place = root / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text, encoding="utf-8")
-    for case in ("kinds", "composed", "leaf"):
+    for case in NAMES:
         shutil.copy(CASES / f"{case}.yml", root / "playbooks" / f"{case}.yml")
     return root
 
 
 def golden_files(root: Path, case: str) -> dict[str, str]:
-    """Give plan and playbook of one case; the digest of Ansible's own inventory document is left out of the plan."""
+    """Give plan and playbook of one case; the digest of Ansible's own inventory document is left out of the plan.
+
+    Where people are asked in between, also the playbooks that come after; where something can be undone, the undo.
+    """
     repository = open_repository(root)
     runbook = repository.runbook(case)
     secrets = {"token": "t0p-secret"} if case == "kinds" else {}
@@ -58,17 +64,26 @@ def golden_files(root: Path, case: str) -> dict[str, str]:
     inventory = plan["inventory"]
     assert isinstance(inventory, dict)
     inventory["digest"] = "sha256:of-the-document"
-    return {
+    files = {
         f"{case}.plan.json": json.dumps(plan, indent=2) + "\n",
         f"{case}.playbook.yml": resolution.playbook.decode(),
     }
+    asked = {stage.wave for stage in resolution.stages if stage.ask}
+    files |= {
+        f"{case}.stage-{stage.id}.yml": stage.playbook.decode()
+        for stage in resolution.stages
+        if stage.flats and stage.wave in asked
+    }
+    steps = [flat.id for flat in resolution.flats if isinstance(flat, FlatStep)]
+    undo = undo_of(resolution, dict.fromkeys(resolution.stages[-1].hosts[:1], steps), header=())
+    return files | ({f"{case}.undo.yml": undo[0].decode()} if undo else {})
 
 
 def main() -> None:
     """Write every golden file."""
     with tempfile.TemporaryDirectory() as place:
         root = make_repository(Path(place))
-        for case in ("kinds", "composed", "leaf"):
+        for case in NAMES:
             for name, text in golden_files(root, case).items():
                 (CASES / name).write_text(text, encoding="utf-8")
 

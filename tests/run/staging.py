@@ -109,4 +109,5 @@ def kept_bytes(directory: Path) -> bytes:
 
 if __name__ == "__main__":  # a caller that a test can kill: the order is on standard input
     given = json.loads(sys.stdin.read())
-    run(order(Path(given["directory"]), given["playbook"].encode()), cancel=lambda: False)
+    where = {"hosts": (given["host"],), "inventory": given["inventory"]} if "host" in given else {}
+    run(order(Path(given["directory"]), given["playbook"].encode(), **where), cancel=lambda: False)

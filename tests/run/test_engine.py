@@ -11,6 +11,7 @@ import pytest
 
 from opsascode.errors import EngineError
 from opsascode.run._journal import Ended, HostResult, HostStatus, Retried, Started, TaskStarted, read_journal
+from opsascode.run._stage import unusable
 from opsascode.run._verdict import Outcome
 from tests.run.staging import Seen, kept_bytes, local_inventory, order, playbook, processes_with, run, shell, step
 
@@ -296,3 +297,13 @@ def test_a_slow_reader_loses_nothing(tmp_path: Path) -> None:
     seen = run(order(tmp_path, playbook(*tasks), hosts=("a", "b")), on_event=lambda _event: time.sleep(0.1))
     assert seen.result.outcome is Outcome.SUCCEEDED
     assert seen.events == read_journal(seen.result.journal)[0]
+
+
+@pytest.mark.parametrize("name", ["a,b", "a:b", "!b", "&b", "a b", "a\n", "", "a\x1b"])
+def test_a_name_by_which_ansible_would_reach_others_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(EngineError, match="for the name of one host"):
+        run(order(tmp_path, playbook(), hosts=(name,)))
+
+
+def test_an_address_is_a_name() -> None:
+    assert unusable(["2001:db8::1", "10.0.0.1", "web-1.example.org", "web_1", "~web", "*"]) == ()

@@ -33,9 +33,11 @@ class Task:
     """A task that tells when it has begun, and whose processes can be found by a mark of its own."""
 
     def __init__(self, directory: Path, script: str) -> None:
+        directory.mkdir(exist_ok=True)
         self.started = directory / "started"
         self.mark = f"{uuid.uuid4().int % 10**12}d"  # sleep takes several times; this one is never reached
-        self.playbook = playbook(shell("wait", script.format(started=self.started, mark=self.mark)))
+        self.script = script.format(started=self.started, mark=self.mark)
+        self.playbook = playbook(shell("wait", self.script))
 
     def has_begun(self) -> bool:
         return self.started.exists()
@@ -134,7 +136,7 @@ def test_when_we_are_killed_the_stage_ends_and_cleans_up(tmp_path: Path) -> None
     caller.kill()
     caller.wait()
     wait_until(lambda: not task.processes())
-    wait_until(lambda: not list(tmp_path.rglob(".private-*")))
+    wait_until(lambda: not list(tmp_path.glob("stage-*/kept/.private-*")))
 
 
 def test_when_the_child_is_killed_the_outcome_is_unknown_and_nothing_runs_on(tmp_path: Path) -> None:
@@ -227,4 +229,4 @@ def journal_of(directory: Path) -> Path:
 def child_of(directory: Path) -> int:
     """The process that runs ansible-runner for the stage in `directory`."""
     ident = private_directories(directory)[0].name.removeprefix(".private-")
-    return next(pid for pid in processes_with(ident) if b"_child.py" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return next(pid for pid in processes_with(ident) if b"opsascode.run._child" in Path(f"/proc/{pid}/cmdline").read_bytes())

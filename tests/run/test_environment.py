@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opsascode.run._environment import minimal_environment
+from opsascode.run._environment import download_environment, minimal_environment
 
 BIN = str(Path(sys.executable).parent)
 
@@ -72,3 +72,12 @@ def test_the_locale_is_utf8(environ: dict[str, str], locale: str | None) -> None
 
 def test_values_that_are_no_text_do_not_pass() -> None:
     assert "TZ" not in minimal_environment({"TZ": "\udcff"})
+
+
+@pytest.mark.parametrize(
+    "name", ["ANSIBLE_GALAXY_SERVER", "ANSIBLE_GALAXY_SERVER_HUB_TOKEN", "HTTPS_PROXY", "SSL_CERT_FILE"]
+)
+def test_only_a_download_knows_how_galaxy_is_reached(name: str) -> None:
+    assert download_environment({name: "x"})[name] == "x"
+    assert name not in minimal_environment({name: "x"})
+    assert "GITHUB_TOKEN" not in download_environment({"GITHUB_TOKEN": "x"})

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from opsascode.run._journal import HostCounts, HostResult, HostStatus, JournalReader, parse_event, read_journal
+from opsascode.run._journal import (
+    HostBegan,
+    HostCounts,
+    HostResult,
+    HostStatus,
+    JournalReader,
+    Kept,
+    parse_event,
+    read_journal,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +32,15 @@ HOST: dict[str, Any] = {
     "output": {"text": "x", "bytes": 1, "sha256": "2d"},
     "started": "2026-01-01T00:00:00.000+00:00", "ended": "2026-01-01T00:00:01.000+00:00",
 }  # fmt: skip
+BEGIN = {"event": "begin", "task": "t1", "step": "one", "host": "a", "place": "b"}
+KEEP: dict[str, Any] = {
+    "event": "keep",
+    "task": "t1",
+    "step": "one",
+    "host": "a",
+    "values": {"x": [1]},
+    "lost": {"y": "no"},
+}
 END = {"event": "end", "hosts": {"a": {"ok": 1, "changed": 1, "failures": 0, "unreachable": 0, "skipped": 0,
                                        "rescued": 0, "ignored": 0}}}  # fmt: skip
 WHOLE = (START, PLAY, TASK, HOST, END)
@@ -70,6 +90,8 @@ DAMAGE = {
     "a number that is a text": ([b'{"seq":"0","event":"start"}\n'], "line 1 is not an event"),
     "a count that is a text": ([GOOD[0], *lines({"event": "end", "hosts": {"a": {"ok": "1"}}}, first=1)], "line 2"),
     "a count nobody knows": ([GOOD[0], *lines({"event": "end", "hosts": {"a": {"fine": 1}}}, first=1)], "line 2"),
+    "kept values that are none": ([GOOD[0], *lines({**KEEP, "values": 7}, first=1)], "line 2 is not an event"),
+    "a reason that is no text": ([GOOD[0], *lines({**KEEP, "lost": {"y": 7}}, first=1)], "line 2 is not an event"),
     "an endless line": ([GOOD[0], b"x" * 5_000_000], "line 2 is too long"),
 }
 
@@ -109,3 +131,41 @@ def test_bytes_that_vanish_after_they_were_read_are_noticed(tmp_path: Path) -> N
     os.truncate(path, 10)
     assert reader.finish().fault == "it was changed while it was read"
     os.close(descriptor)
+
+
+def test_what_began_and_what_is_kept_is_told(tmp_path: Path) -> None:
+    events, journal = read_journal(
+        write(tmp_path / "j", *lines(START, PLAY, TASK, BEGIN, {**HOST, "timed_out": True}, KEEP))
+    )
+    began, result, kept = events[3:]
+    assert began == HostBegan(seq=3, task="t1", step="one", host="a", place="b", local=False)
+    assert isinstance(result, HostResult)
+    assert result.timed_out
+    assert kept == Kept(seq=5, task="t1", step="one", host="a", once=False, values={"x": [1]}, lost={"y": "no"})
+    assert (journal.fault, journal.results) == ("", 1)
+
+
+MEASURE = """
+import os, resource, sys
+from opsascode.run._journal import JournalReader
+reader, seen = JournalReader(os.open(sys.argv[1], os.O_RDONLY)), 0
+for _event in reader.read():
+    seen += 1
+    if seen == 2000:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+reader.finish()
+print(seen, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_memory_does_not_grow_with_the_number_of_events(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    with path.open("wb") as file:
+        file.writelines(lines(START, PLAY, TASK))
+        result = {**HOST, "output": {**HOST["output"], "text": "x" * 500}}
+        for number in range(60_000):
+            file.write(lines({**result, "host": f"h{number % 1000}"}, first=3 + number)[0])
+    told = subprocess.run([sys.executable, "-c", MEASURE, path], check=True, capture_output=True, text=True)
+    seen, grown = map(int, told.stdout.split())
+    assert seen == 60_003
+    assert grown < 4

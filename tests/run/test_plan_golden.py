@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.run.regenerate_plans import CASES, golden_files, make_repository
+from tests.run.regenerate_plans import CASES, NAMES, golden_files, make_repository
 
 
-@pytest.mark.parametrize("case", ["kinds", "composed", "leaf"])
+@pytest.mark.parametrize("case", NAMES)
 def test_a_runbook_becomes_exactly_this_plan_and_playbook(case: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     made = golden_files(make_repository(tmp_path_factory.mktemp(case)), case)
     assert {name: (CASES / name).read_text(encoding="utf-8") for name in made} == made
+    assert {path.name for path in CASES.glob(f"{case}.*")} == {f"{case}.yml", *made}
 
 
 def test_no_secret_value_is_in_plan_or_playbook(tmp_path: pytest.TempPathFactory) -> None:

@@ -22,6 +22,7 @@ ONE_BAD = replace(JOURNAL, hosts={"a": BAD, "b": OK})
 ONE_GONE = replace(JOURNAL, hosts={"a": OK, "b": GONE})
 SAME, STRANGER = "2 hosts done, 0 changed", "hosts took part that were not meant to: c"
 NO_END = " before its end was written down"
+SILENT, MAY_RUN = {"b": "it did not answer"}, "something may still run on b (it did not answer)"
 S, F, C, X = Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELED, Outcome.INDETERMINATE
 
 TABLE = {
@@ -54,6 +55,10 @@ TABLE = {
     "a stranger took part": (DONE, replace(JOURNAL, hosts={"a": OK, "b": OK, "c": OK}), X, STRANGER),
     "a stranger failed": (Ending(rc=2), replace(JOURNAL, hosts={"a": OK, "b": OK, "c": BAD}), X, STRANGER),
     "exit code without failure": (Ending(rc=2), JOURNAL, X, "Ansible ended with exit code 2, though"),
+    "canceled but a host is silent": (replace(STOPPED, unswept=SILENT), CUT, X, f"it was canceled; {MAY_RUN}"),
+    "failed but a host is silent": (Ending(rc=2, unswept=SILENT), ONE_BAD, X, f"1 host failed: a; {MAY_RUN}"),
+    "done but a host is silent": (replace(DONE, unswept=SILENT), JOURNAL, X, f"2 hosts done, 1 changed; {MAY_RUN}"),
+    "leftovers resist": (Ending(rc=None, unready="b: 2 of"), EMPTY, F, "nothing was begun, for what an earlier run"),
     "killed after the end": (Ending(rc=None), JOURNAL, X, "Ansible was killed, though"),
 }  # fmt: skip
 

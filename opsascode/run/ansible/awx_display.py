@@ -7,6 +7,7 @@ the output plugin, which keeps ansible-runner from loading its own, which sends 
 - One line of JSON per event, one write per line, numbered without a gap from 0: a reader sees any loss.
 - An event that cannot be written down uses up its number; a journal that cannot be written to ends the run.
 - Secrets are replaced before anything is cut, hashed or written. Digests are of the text after that.
+- Each task is given a mark in its environment, by which its processes can be found on whatever host they run.
 - What Ansible itself prints from here on goes to a file and its input is empty: no text that a managed host chose can
   reach the pty, where ansible-runner looks for events, and no prompt can wait for an answer.
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import importlib.util
 import json
 import os
 import platform
@@ -30,6 +32,20 @@ from typing import Any, Final
 
 from ansible import __version__ as ansible_version
 from ansible.plugins.callback import CallbackBase
+from ansible.template import Templar
+
+
+def _load(name: str) -> Any:
+    """Load a file of ours by its path; beside this one, Ansible would take it for a callback."""
+    spec = importlib.util.spec_from_file_location(f"opsascode{name}", Path(__file__).parents[1] / f"{name}.py")
+    if spec is None or spec.loader is None:
+        raise ImportError(name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+said = _load("_said")
 
 DOCUMENTATION = """
     name: awx_display
@@ -41,19 +57,24 @@ DOCUMENTATION = """
 """
 
 STEP_VARIABLE: Final = "opsascode_step"
-EXPECT_VARIABLE: Final = "opsascode_expect"
+MARK_VARIABLE: Final = "OPSASCODE_TASK"
 NAME_LIMIT: Final = 512
-MESSAGE_LIMIT: Final = 4096
 TEXT_LIMIT: Final = 8192
 DIFF_LIMIT: Final = 16384
-ITEMS_NAMED: Final = 5
+KEPT_LIMIT: Final = 65536
+LARGEST_CODE: Final = 1 << 31
 MASK: Final = "[secret]"
-NOTHING_SAID: Final = ("non-zero return code", "MODULE FAILURE", "One or more items failed", "All items completed")
 PR_SET_PDEATHSIG: Final = 1
 
-# Control characters and direction overrides can make a terminal show something else than what was said.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _ONCE_ACTIONS = frozenset({"add_host", "pause"})
+# What has no process of its own on a host, and what cannot be given an environment there.
+_UNTRACED_ACTIONS = frozenset({
+    "add_host", "assert", "debug", "fail", "group_by", "include_role", "include_tasks", "include_vars", "meta", "pause",
+    "raw", "set_fact", "set_stats", "validate_argument_spec", "wait_for_connection",
+})  # fmt: skip
+_QUIET_ACTIONS = _UNTRACED_ACTIONS - {"raw"}
+_NETWORK_CONNECTIONS = frozenset({"network_cli", "httpapi", "netconf"})
+_LOCAL_CONNECTIONS = _NETWORK_CONNECTIONS | {"local"}
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]  # reason: ansible publishes no types
@@ -69,16 +90,21 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # reason: ansible pub
         # Taken out of the environment: what tasks start on this machine need not know where the journal is.
         self._journal = os.open(environ.pop("OPSASCODE_JOURNAL"), os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
         self._secrets = _secret_pattern(environ.pop("OPSASCODE_SECRETS", ""))
-        _forget_file(environ.pop("OPSASCODE_VARIABLES", ""))
+        for path in filter(None, environ.pop("OPSASCODE_LENT", "").split(os.pathsep)):
+            _destroy(Path(path))
+        self._texts = said.Texts(environ.pop("OPSASCODE_TEXTS"))
+        self._ident = environ.get("OPSASCODE_STAGE", "")
         self._begun: dict[tuple[str, str], str] = {}
         self._steps: dict[str, str | None] = {}
+        self._connections: dict[str, str] = {}
         self._play: Any = None
         self._seq = 0
         _die_with_parent()
         _take_over_output(environ.pop("OPSASCODE_OUTPUT"))
         # Wrapped lines would hide a secret from the replacement that is made when the output is kept.
         self._display.columns = 1_000_000
-        self._write("start", {"ansible": ansible_version, "python": platform.python_version(), "pid": os.getpid()})
+        about = {"ident": self._ident, "ansible": ansible_version, "python": platform.python_version()}
+        self._write("start", {**about, "pid": os.getpid()})
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """A play, or the next batch of a play with `serial`, begins."""
@@ -101,6 +127,15 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # reason: ansible pub
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
         """A host begins a task."""
         self._begun[task._uuid, host.name] = _now()
+        if said.short(task.action) in _QUIET_ACTIONS:
+            return
+        fields = self._about(task, host.name)
+        place = host.name
+        if task.delegate_to:
+            place = fields["place"] = self._delegate(host, task)
+        if self._is_local(place, task):
+            fields["local"] = True
+        self._write("begin", fields)
 
     def v2_runner_on_ok(self, result: Any) -> None:
         """A host did a task."""
@@ -131,13 +166,47 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # reason: ansible pub
 
     def _task(self, task: Any) -> None:
         uuid = task._uuid
+        traced = self._trace(task)
         if uuid in self._steps:  # the free strategy announces a task more than once
             return
         self._steps[uuid] = _step(task, self._play)
         fields = {"task": uuid, "step": self._steps[uuid], "name": self._name(task.get_name()), "action": task.action}
-        if task.run_once is True or task.action.rpartition(".")[2] in _ONCE_ACTIONS:
+        if task.run_once is True or said.short(task.action) in _ONCE_ACTIONS:
             fields["once"] = True
+        if traced:
+            fields["traced"] = True
+        if task.become or "ansible_become" in {**getattr(self._play, "vars", {}), **task.get_vars()}:
+            fields["become"] = True
         self._write("task", fields)
+
+    def _trace(self, task: Any) -> bool:
+        """Put the mark into the environment of the task's processes; the task is the one that is then carried out."""
+        if said.short(task.action) in _UNTRACED_ACTIONS or said.short(task.connection) in _NETWORK_CONNECTIONS:
+            return False
+        mark = f"{self._ident}.{task._uuid}"
+        own = getattr(task, "_environment", None)
+        entries = own if isinstance(own, list) else [own] if isinstance(own, (str, dict)) else []
+        if {MARK_VARIABLE: mark} not in entries:
+            task._environment = [*entries, {MARK_VARIABLE: mark}]
+        return True
+
+    def _delegate(self, host: Any, task: Any) -> str:
+        """The host that does the task for another; empty when only the task itself will know."""
+        try:
+            known = self._play.get_variable_manager().get_vars(play=self._play, host=host, task=task)
+            return str(Templar(loader=task._loader, variables=known).template(task.delegate_to))
+        except Exception:  # noqa: BLE001 - it may need the item of a loop; not to know is an answer
+            return ""
+
+    def _is_local(self, place: str, task: Any) -> bool:
+        """Whether what a task runs for a host runs on this machine, as a process below us."""
+        if place not in self._connections:
+            manager = self._play.get_variable_manager()
+            host = manager._inventory.get_host(place)
+            known = manager.get_vars(host=host, include_hostvars=False) if host else {}
+            implied = "local" if place == "localhost" else ""
+            self._connections[place] = said.short(known.get("ansible_connection") or implied)
+        return (self._connections[place] or said.short(task.connection)) in _LOCAL_CONNECTIONS
 
     def _about(self, task: Any, host: str) -> dict[str, Any]:
         if task._uuid not in self._steps:
@@ -148,14 +217,23 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # reason: ansible pub
         task, host, data = result._task, result._host.name, result._result
         fields = self._about(task, host)
         seq = self._number()  # before the result is looked at: if that fails, the gap tells
+        fields |= {"status": status, "started": self._begun.pop((task._uuid, host), None) or _now(), "ended": _now()}
+        try:
+            fields |= self._content(result, status)
+        except Exception as error:  # noqa: BLE001 - whatever a host says must not cost another host its result
+            fields |= {"message": f"the result cannot be read: {type(error).__name__}", "rc": None, "output": None}
+        self._put(seq, "host", fields)
+        self._keep(task, host, {**data, **said.states(data, status)})
+
+    def _content(self, result: Any, status: str) -> dict[str, Any]:
+        """What the host said; in the worst case anything at all."""
+        task, data = result._task, result._result
         rc = data.get("rc")
-        fields |= {
-            "status": status,
-            "message": self._shown(_message(data, status, task.action) + _expected(result, status), MESSAGE_LIMIT),
-            "rc": rc if type(rc) is int else None,
-            "output": self._evidence(_output(data), TEXT_LIMIT),
-            "started": self._begun.pop((task._uuid, host), None) or _now(),
-            "ended": _now(),
+        message = said.message(data, status, task.action) + said.expected(result, status)
+        fields = {
+            "message": self._shown(message, said.MESSAGE_LIMIT),
+            "rc": rc if type(rc) is int and abs(rc) < LARGEST_CODE else None,
+            "output": self._evidence(said.output(data), TEXT_LIMIT),
         }
         delegated = data.get("_ansible_delegated_vars")
         if delegated:
@@ -165,7 +243,44 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # reason: ansible pub
             fields["item_count"] = len(items)
         if "diff" in data and result._task_fields.get("diff"):
             fields["diff"] = self._evidence(self._difference(data), DIFF_LIMIT)
-        self._put(seq, "host", fields)
+        if task.timeout and said.timed_out(data):
+            fields["timed_out"] = True
+        return fields
+
+    def _keep(self, task: Any, host: str, data: dict[str, Any]) -> None:
+        """Write down what a step's own task registers or sets, for later stages."""
+        if STEP_VARIABLE not in (task.vars or ()):
+            return
+        named: dict[str, Any] = {}
+        if said.short(task.action) == "set_fact":
+            named |= {name: value for name, value in (data.get("ansible_facts") or {}).items() if name != "cacheable"}
+        if isinstance(task.register, str):
+            named[task.register] = data
+        if "censored" in data or data.get("_ansible_no_log"):
+            fields = {"values": {}, "lost": dict.fromkeys(said.hidden_names(task) | set(named), "no_log is set")}
+        else:
+            judged = {name: self._keepable(value) for name, value in named.items()}
+            fields = {
+                "values": {name: value for name, (value, reason) in judged.items() if not reason},
+                "lost": {name: reason for name, (_, reason) in judged.items() if reason},
+            }
+        if fields["values"] or fields["lost"]:
+            once = task.run_once is True
+            self._write("keep", {**self._about(task, host), **({"once": True} if once else {}), **fields})
+
+    def _keepable(self, value: object) -> tuple[object, str]:
+        """The value as plain data, or why it cannot be kept."""
+        try:
+            plain = said.plain(value)
+            text = json.dumps(plain, allow_nan=False)
+            if len(text) > KEPT_LIMIT:
+                return None, f"is larger than {KEPT_LIMIT // 1024} KiB"
+            shown = json.dumps(plain, ensure_ascii=False)
+        except (RecursionError, TypeError, ValueError):
+            return None, "is no plain value"
+        if self._secrets and (self._secrets.search(text) or self._secrets.search(shown)):
+            return None, "holds a secret"
+        return plain, ""
 
     def _difference(self, data: dict[str, Any]) -> str:
         items = data.get("results")
@@ -179,16 +294,19 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # reason: ansible pub
         """Text for people: without secrets, without anything a terminal would obey, not too long."""
         if not text:
             return ""
-        text = _UNSAFE.sub(_visible, _whole(self._masked(text)))
+        text = said.harmless(self._masked(text))
         return text if len(text) <= limit else f"{text[: limit - 2]} …"
 
     def _evidence(self, text: str | None, limit: int) -> dict[str, Any] | None:
         """Text as evidence: its beginning as it was, and the size and digest of all of it."""
         if text is None:
             return None
-        data = _octets(self._masked(text))
+        data = said.octets(self._masked(text))
         shown = data[:limit].decode("utf-8", "replace")
-        return {"text": shown, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        digest = hashlib.sha256(data).hexdigest()
+        if len(data) > limit:
+            self._texts.keep(digest, data)
+        return {"text": shown, "bytes": len(data), "sha256": digest}
 
     def _masked(self, text: str) -> str:
         return self._secrets.sub(MASK, text) if self._secrets else text
@@ -225,102 +343,6 @@ def _step(task: Any, play: Any) -> str | None:
     return None
 
 
-def _message(data: dict[str, Any], status: str, action: str) -> str:
-    """What the host said about its result, in its own words and as few as possible."""
-    if "censored" in data:
-        return "hidden: no_log is set for this task"
-    if status == "skipped":
-        return _text(data.get("skip_reason") or data.get("msg"))
-    if status in {"ok", "changed"}:
-        told = _debugged(data) if action.rpartition(".")[2] == "debug" else _text(data.get("msg"))
-        return "" if told.startswith(NOTHING_SAID) or action.endswith("validate_argument_spec") else told
-    items = data.get("results")
-    if isinstance(items, list):
-        bad = [i for i in items if isinstance(i, dict) and (i.get("failed") or i.get("unreachable"))]
-        said = [f"{_label(item)}: {_complaint(item)}" for item in bad[:ITEMS_NAMED]]
-        more = [f"and {len(bad) - ITEMS_NAMED} more"] if len(bad) > ITEMS_NAMED else []
-        if said:
-            return "\n".join(said + more)
-    return _complaint(data)
-
-
-def _expected(result: Any, status: str) -> str:
-    """What a failed check looked for, where its task says so."""
-    looked_for = (result._task_fields.get("vars") or {}).get(EXPECT_VARIABLE)
-    return f"\n(expected {looked_for})" if looked_for and status in {"failed", "ignored"} else ""
-
-
-def _complaint(data: dict[str, Any]) -> str:
-    if "censored" in data:
-        return "hidden: no_log is set for this task"
-    message = _text(data.get("msg")).strip()
-    generic = not message or message.startswith(NOTHING_SAID)
-    if not generic:
-        return message
-    for key in ("stderr", "stdout", "module_stderr", "module_stdout"):
-        said = _last_lines(_text(data.get(key)))
-        if said:
-            return said
-    return message or _last_lines(_text(data.get("exception"))) or "failed without a word"
-
-
-def _label(item: dict[str, Any]) -> str:
-    if item.get("_ansible_no_log"):
-        return "item"
-    name = item.get("_ansible_item_label", item.get(str(item.get("ansible_loop_var", "item")), "item"))
-    return _text(name)[:120]
-
-
-def _last_lines(text: str) -> str:
-    lines = [line.rstrip() for line in text[-MESSAGE_LIMIT:].splitlines() if line.strip()]
-    return "\n".join(lines[-3:])
-
-
-def _debugged(data: dict[str, Any]) -> str:
-    if "msg" in data:
-        return _text(data["msg"])
-    values = {key: value for key, value in data.items() if not key.startswith("_ansible") and key != "changed"}
-    return _text(next(iter(values.values()))) if len(values) == 1 else _text(values)
-
-
-def _output(data: dict[str, Any]) -> str | None:
-    """What was printed: standard output, then standard error; those of the items one after the other."""
-    items = data.get("results")
-    if isinstance(items, list) and "stdout" not in data:
-        parts = [part for item in items if isinstance(item, dict) if (part := _output(item)) is not None]
-        return "\n".join(parts) if parts else None
-    said = [_text(data[key]) for key in ("stdout", "stderr") if key in data]
-    return "\n".join(part for part in said if part) if said else None
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str):
-        return str(value)
-    if value is None:
-        return ""
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _octets(text: str) -> bytes:
-    """The bytes the host sent, where Ansible kept them."""
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")
-
-
-def _whole(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return _octets(text).decode("utf-8", "replace")
-    return text
-
-
-def _visible(match: re.Match[str]) -> str:
-    return "" if match[0] == "\r" else match[0].encode("unicode_escape").decode()
-
-
 def _count(value: object) -> int:
     return value if isinstance(value, int) else 0
 
@@ -333,10 +355,11 @@ def _secret_pattern(path: str) -> re.Pattern[str] | None:
     return re.compile(Path(path).read_text(encoding="utf-8")) if path else None
 
 
-def _forget_file(path: str) -> None:
-    """Remove the file of secret variables: Ansible has read it, and reads it once."""
-    if path:
-        Path(path).unlink()
+def _destroy(path: Path) -> None:
+    """Overwrite and remove a file of secrets: Ansible has read it, and reads it once."""
+    with path.open("r+b", buffering=0) as file:
+        file.write(bytes(path.stat().st_size))
+    path.unlink()
 
 
 def _die_with_parent() -> None:

@@ -1,0 +1,160 @@
+"""`opsascode runs resume|undo|cancel`: go on with a run, take it back, or stop it from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Unpack
+
+import click
+
+from opsascode.cli._access import AccessWords, access_options, read_access, read_keyring
+from opsascode.cli._console import escape_line
+from opsascode.cli._execute import (
+    EXIT_CODES,
+    Manner,
+    account,
+    carry_out,
+    close_abandoned,
+    judged,
+    order_for,
+    order_to_go_on,
+    tell_refusal,
+)
+from opsascode.cli._options import format_option
+from opsascode.cli._plan import resolve_plan_file
+from opsascode.cli._run import MannerWords, manner_options, read_manner
+from opsascode.cli._runs import command as runs
+from opsascode.cli._runs import open_history
+from opsascode.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from opsascode.cli._context import Face
+    from opsascode.cli._secrets import Keyring
+    from opsascode.run import History, NotNow, PastRun, Resolution
+
+PLAN_FILE: Final = "plan.json"
+_TICK: Final = 0.1
+
+
+@runs.command("resume")
+@click.argument("run", default="latest")
+@access_options
+@click.option("-D", "--diff", is_flag=True, help="Show how files change.")
+@manner_options
+@format_option
+@click.pass_obj
+def resume(face: Face, /, run: str, diff: bool, **words: Unpack[MannerWords]) -> int:  # noqa: FBT001 - click passes options by name
+    """Go on with a run: one that waits for people, or from the first step that was not completed."""
+    from opsascode.policy import Refusal  # noqa: PLC0415 - keeps --help quick
+    from opsascode.run import LifeState, NotNow, Purpose, past_to_resume  # noqa: PLC0415 - keeps --help quick
+
+    close_abandoned(face)
+    history, past = _find(face, run)
+    keyring = read_keyring(face, words, os.environ)
+    manner = read_manner(words, keyring, diff=diff)
+    resolution = _resolve_again(face, history, past, words, keyring)
+    verdict = judged(face, resolution)
+    if isinstance(verdict, Refusal):
+        return tell_refusal(face, verdict)
+    life = face.state.dispatcher().subscribe(past.run)
+    if past.end is None and life and life.state is LifeState.WAITING:
+        order = order_to_go_on(face, resolution, verdict, manner, past.run)
+        return carry_out(face, order, start=(past.start, past.start_index))
+    found = past_to_resume(history, past, resolution)
+    if isinstance(found, NotNow):
+        return _tell_not_now(past, found, "continued")
+    return carry_out(face, order_for(face, resolution, verdict, manner, Purpose.RUN), past=found)
+
+
+@runs.command("undo")
+@click.argument("run", default="latest")
+@access_options
+@manner_options
+@format_option
+@click.pass_obj
+def undo(face: Face, /, run: str, **words: Unpack[MannerWords]) -> int:
+    """Take a run back: undo what it completed, in reverse order, host by host."""
+    from opsascode.policy import Refusal  # noqa: PLC0415 - keeps --help quick
+    from opsascode.run import NotNow, Purpose, past_to_undo  # noqa: PLC0415 - keeps --help quick
+
+    close_abandoned(face)
+    history, past = _find(face, run)
+    keyring = read_keyring(face, words, os.environ)
+    manner = read_manner(words, keyring, diff=False)
+    resolution = _resolve_again(face, history, past, words, keyring)
+    verdict = judged(face, resolution)
+    if isinstance(verdict, Refusal):
+        return tell_refusal(face, verdict)
+    found = past_to_undo(history, past, resolution)
+    if isinstance(found, NotNow):
+        return _tell_not_now(past, found, "taken back")
+    return carry_out(face, order_for(face, resolution, verdict, manner, Purpose.UNDO), past=found)
+
+
+@runs.command("cancel")
+@click.argument("run", default="latest")
+@click.option("--no-undo", is_flag=True, help="Undo nothing; an undo under way is stopped too.")
+@access_options
+@format_option
+@click.pass_obj
+def cancel(face: Face, /, run: str, no_undo: bool, **words: Unpack[AccessWords]) -> int:  # noqa: FBT001 - click passes options by name
+    """Stop a run from elsewhere, and wait until it has ended; what it completed is undone as its runbook says.
+
+    A run that waits for people is ended by this very command, which then needs what a run needs to reach its hosts.
+    """
+    from opsascode.run import LifeState  # noqa: PLC0415 - keeps --help quick
+
+    close_abandoned(face)
+    history, past = _find(face, run)
+    dispatcher = face.state.dispatcher()
+    life = dispatcher.subscribe(past.run)
+    if past.end is not None or life is None:
+        raise UsageError(f"the run {past.run} is over: {past.outcome}", advice=f"see `opsascode runs show {past.run}`")
+    dispatcher.cancel(past.run, by=account(), undo=not no_undo, now=datetime.now(UTC))
+    if life.state is LifeState.WAITING:
+        return _end_waiting(face, history, past, words)
+    click.echo(f"run {past.run} is told to stop", err=True)
+    while life is not None and life.state in {LifeState.QUEUED, LifeState.RUNNING}:
+        time.sleep(_TICK)
+        life = dispatcher.subscribe(past.run)
+    click.echo(f"run {past.run}: {life.state.value if life is not None else 'over'}")
+    return ExitCode.DONE
+
+
+def _end_waiting(face: Face, history: History, past: PastRun, words: AccessWords) -> int:
+    """Take up a run that waits, only to end it: the request to cancel it is the first thing it hears."""
+    from opsascode.policy import Refusal  # noqa: PLC0415 - keeps --help quick
+
+    keyring = read_keyring(face, words, os.environ)
+    resolution = _resolve_again(face, history, past, words, keyring)
+    verdict = judged(face, resolution)
+    if isinstance(verdict, Refusal):
+        return tell_refusal(face, verdict)
+    manner = Manner(access=read_access(words, keyring.vault, os.environ))
+    order = order_to_go_on(face, resolution, verdict, manner, past.run)
+    code = carry_out(face, order, start=(past.start, past.start_index))
+    return ExitCode.DONE if code == EXIT_CODES["canceled"] else code
+
+
+def _find(face: Face, run: str) -> tuple[History, PastRun]:
+    history = open_history(face)
+    if history is None:
+        raise UsageError("nothing was run here yet")
+    return history, history.find(run)
+
+
+def _resolve_again(face: Face, history: History, past: PastRun, words: AccessWords, keyring: Keyring) -> Resolution:
+    """Resolve the run's own plan again; it must still be the same."""
+    try:
+        return resolve_plan_file(face, history.directory(past) / PLAN_FILE, words["secrets"], keyring)
+    except FileNotFoundError:
+        raise UsageError(f"the plan of run {past.run} is gone", advice="only what it recorded is left of it") from None
+
+
+def _tell_not_now(past: PastRun, found: NotNow, verb: str) -> int:
+    click.echo(f"refused: the run {past.run} cannot be {verb}:", err=True)
+    for reason in found.reasons[:20]:
+        click.echo(f"  {escape_line(reason)}", err=True)
+    return ExitCode.REFUSED
