@@ -40,7 +40,7 @@ demo: .venv/.lab
 
 test: lint
 	@.ci/need sshd=openssh-server ssh=openssh-client redis-server=redis-server prometheus=prometheus openssl=openssl git=git
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: .venv/.dev
 	@.ci/need git=git

@@ -13,8 +13,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from history import history
 from measure import Line, contest, processor, seconds, table, wall
 from runbooks import write_repository
+from ssh_hosts import fifty_ssh_hosts
 from worlds import ANSIBLE, BIN, ONE, OPSASCODE, new_place, ops_place, ten_playbooks
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ def all_lines(scratch: Path) -> Iterator[Line]:
     yield from check(scratch / "large")
     yield from start(place)
     yield from ledger(scratch)
+    yield from history(scratch / "history")
+    yield from fifty_ssh_hosts(scratch / "ssh")
 
 
 def ten_steps(place: Place) -> Iterator[Line]:

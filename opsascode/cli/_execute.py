@@ -67,7 +67,7 @@ class Manner:
     """How to carry a run out: everything that is not the plan; all of it comes from options."""
 
     access: Access | None = None
-    forks: int = 5
+    forks: int | None = None
     verbosity: int = 0
     diff: bool = False
     tags: tuple[str, ...] = ()
@@ -131,8 +131,11 @@ def carry_out(
 
     `past` is the run it continues or takes back; `start` the start record, with its entry, of a run that waited.
     """
-    from opsascode.run import LockedOut, Waiting, perform, take_up  # noqa: PLC0415 - keeps --help quick
+    from opsascode.run import LockedOut, Waiting, perform, require_sshpass, take_up  # noqa: PLC0415 - keeps --help quick
 
+    about = order.circumstances
+    core, path = about.tools.ansible_core, about.environment["PATH"]
+    require_sshpass(about.access, order.resolution.inventory, ansible_core=core, path=path)
     face.state.ensure_writable()
     with _stop_requests() as stop, _progress(face, order) as progress:
         means = _means(face, stop.watch(progress))

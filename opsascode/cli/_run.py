@@ -96,7 +96,7 @@ def read_manner(words: MannerWords, keyring: Keyring, *, diff: bool) -> Manner:
 
     return Manner(
         access=read_access(words, keyring.vault, os.environ),
-        forks=words["forks"] or 5,
+        forks=words["forks"],
         verbosity=words["verbose"],
         diff=diff,
         tags=tag_words(words["tags"]),

@@ -86,7 +86,7 @@ def build_people(document: SourceDocument, digest: str) -> People:
                 position=document.key_position(("spec", "people", name)),
             )
             for name, written in listed.items()
-        )
+        ),
     )
 
 

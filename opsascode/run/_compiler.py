@@ -21,6 +21,7 @@ import yaml
 
 from opsascode.repo import PlaybookStep, RoleStep, TaskStep
 from opsascode.run._compose import Binding, Expression, FlatStep, secret_reference
+from opsascode.run._pipelining import probed
 from opsascode.run._tasks import STEP_VARIABLE, Unsafe, binding_task, scope_variables, step_tasks, undo_tasks
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def compile_pieces(
         if isinstance(first.flat, FlatStep) and isinstance(first.flat.step.action, PlaybookStep):
             plays.append(_import(first, first.flat, first.flat.step.action, kept))
             continue
-        tasks = [task for piece in group for task in _tasks(frame, piece.flat)]
+        tasks = probed([task for piece in group for task in _tasks(frame, piece.flat)])
         play = _play(frame, first.hosts, gather_facts=frame.gather_facts and not known.issuperset(first.hosts))
         if max_fail_percent is not None:
             play["max_fail_percentage"] = _number(max_fail_percent)
@@ -118,7 +119,7 @@ def compile_undo(
             continue
         play = _play(frame, hosts, gather_facts=frame.gather_facts and not known.issuperset(hosts))
         play["name"] = f"{frame.name}: undo {flat.id}"
-        tasks = undo_tasks(flat, flat.step.undo, prometheus=frame.prometheus)
+        tasks = probed(undo_tasks(flat, flat.step.undo, prometheus=frame.prometheus))
         _add_kept(frame, play, tasks, kept, whole=_reads_content(flat.step.undo.action))
         known.update(hosts)
         plays.append(play)

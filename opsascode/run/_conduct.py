@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from opsascode.proof import sha256_digest
 from opsascode.repo import OnFailure, UndoScope
 from opsascode.run._compiler import PLAYBOOK_DIRECTORY
-from opsascode.run._content import ROLES_DIRECTORIES
 from opsascode.run._journal import HostStatus
 from opsascode.run._plan import StageKind
 from opsascode.run._question import put_question
@@ -280,7 +279,7 @@ class Conduct:
         return result
 
     def _stage_order(self, phase: Phase, hosts: tuple[str, ...], playbook: bytes, begun: StageBegun) -> StageOrder:
-        site, about = self._site, self._order.circumstances
+        site, about, provisions = self._site, self._order.circumstances, self._resolution.provisions
         settings, content = self._order.repository.settings, self._site.content
         kept = self._results.kept()
         forward = phase is Phase.FORWARD
@@ -293,8 +292,9 @@ class Conduct:
             directory=site.directory / begun.directory,
             project=self._order.repository.root,
             content=content / PLAYBOOK_DIRECTORY,
-            roles_path=tuple(content / name for name in (*settings.roles_path, *ROLES_DIRECTORIES)),
-            collections_path=tuple(content / name for name in settings.collections_path),
+            settings=provisions.settings.rendered(self._order.repository.root, content),
+            roles_path=provisions.roles_path(settings, content),
+            collections_path=provisions.collections_path(settings, content),
             environment=site.environment,
             access=about.access,
             facts=site.facts,
@@ -302,7 +302,7 @@ class Conduct:
             leftovers=site.take_leftovers(),
             tags=about.tags if forward else (),
             skip_tags=about.skip_tags if forward else (),
-            forks=about.forks,
+            forks=about.forks or provisions.settings.forks or 5,
             check=self._order.purpose is Purpose.CHECK,
             diff=about.diff,
             verbosity=about.verbosity,

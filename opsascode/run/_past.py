@@ -91,6 +91,8 @@ def past_to_undo(history: History, past: PastRun, resolution: Resolution) -> Pas
 def _unfit(past: PastRun) -> Iterator[str]:
     if past.end is None:
         yield "it has not ended"
+    if past.pruned:
+        yield "its journals were pruned, so nobody knows any more what it completed where"
     mode = past.start.get("mode", Purpose.RUN.value)
     if mode == Purpose.CHECK.value:
         yield "it was a prediction and changed nothing"

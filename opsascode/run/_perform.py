@@ -256,6 +256,7 @@ class _Run:
     def _prepare(self, content: Path) -> None:
         (content / PLAYBOOK_DIRECTORY).mkdir(mode=0o700, parents=True)
         materialise(self._order.repository.root, self._plan.trees, content)
+        self._order.resolution.provisions.install(content, self._about.environment)
 
     def _forget(self, lease: Lease) -> None:
         """Leave nothing of a run that never started."""

@@ -24,6 +24,7 @@ from opsascode.run._content import ROLES_DIRECTORIES, pin_content, read_texts
 from opsascode.run._cut import Cutter, Stage, between_checks
 from opsascode.run._environment import minimal_environment
 from opsascode.run._plan import ParameterValue, Pin, Plan, PlannedStage, PlannedStep
+from opsascode.run._provisions import Provisions, find_provisions
 from opsascode.run._settle import lock_names, settle_parameters
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ __all__ = [
     "undo_of",
 ]
 
-ANSIBLE_SETTINGS: Final = "ansible.cfg"
 _ANSIBLE_NAME: Final = re.compile(rb"\bansible_[a-z0-9_]+")
 _NOT_FACTS: Final = re.compile(
     rb"ansible_(?:become\w*|check_mode|collection_name|config_file|connection|dependent_role_names|diff_mode|forks|host"
@@ -91,6 +91,7 @@ class Resolution:
     timeout: timedelta | None
     outputs: Mapping[str, tuple[str, ...]]
     cutter: Cutter = field(repr=False)
+    provisions: Provisions = field(default_factory=Provisions)
 
 
 def resolve(repository: Repository, request: Request, *, environ: Mapping[str, str], cache: Path | None) -> Resolution:
@@ -100,18 +101,18 @@ def resolve(repository: Repository, request: Request, *, environ: Mapping[str, s
         ResolveError: a parameter is missing or wrong, or no host is left.
         DocumentError: the inventory or content cannot be used.
     """
-    runbook, settings = request.runbook, repository.settings
+    runbook = request.runbook
+    provisions = find_provisions(repository, environ=environ, cache=cache)
     values, secrets = settle_parameters(runbook, request)
     inventory = resolve_inventory(
         _sources(repository, request),
         pattern=runbook.targets.hosts,
         limit=request.limit,
-        environment=minimal_environment(environ, settings.environment_allow),
+        environment=minimal_environment(environ, repository.settings.environment_allow),
         root=repository.root,
         cache=cache,
     )
     _check_hosts(runbook, request, inventory)
-    waves = split_waves(inventory.hosts, runbook.targets.waves)
     composed: dict[str, Runbook] = {}
 
     def lookup(name: str) -> Runbook:
@@ -119,20 +120,15 @@ def resolve(repository: Repository, request: Request, *, environ: Mapping[str, s
 
     composition = flatten(runbook, lookup, values)
     flats = composition.flats
-    _check_prometheus((*flats, *_checks_between(runbook)), settings)
-    cutter = _cutter(repository, runbook, composition, waves, values)
-    stages = cutter.stages()
-    if not any(stage.flats for stage in stages):
-        msg = f"{runbook.name} has no step for Ansible to carry out"
-        raise ResolveError(msg, position=runbook.position, advice="see what its loops and questions leave")
+    waves = split_waves(inventory.hosts, runbook.targets.waves)
+    cutter = _cutter(repository, runbook, composition, waves, values, provisions)
+    stages = _stages(repository, runbook, cutter, flats)
     state = git_state(repository.root)
-    asked = any(stage.ask and stage.ask.kind is AskKind.APPROVAL for stage in stages)
-    people = repository.people_pin(state.commit) if asked else None
     settled = _Settled(
         state=state,
         inventory=inventory,
-        pins=_pins(repository, (runbook, *composed.values()), people),
-        trees=_trees(repository, flats),
+        pins=_pins(repository, (runbook, *composed.values()), provisions, _people(repository, state, stages)),
+        trees=_trees(repository, flats, provisions),
         flats=flats,
         values=values,
         waves=waves,
@@ -155,7 +151,23 @@ def resolve(repository: Repository, request: Request, *, environ: Mapping[str, s
             flat.id: tuple(flat.step.outputs) for flat in flats if isinstance(flat, FlatStep) and flat.step.outputs
         },
         cutter=cutter,
+        provisions=provisions,
     )
+
+
+def _stages(repository: Repository, runbook: Runbook, cutter: Cutter, flats: Sequence[Flat]) -> tuple[Stage, ...]:
+    _check_prometheus((*flats, *_checks_between(runbook)), repository.settings)
+    stages = cutter.stages()
+    if not any(stage.flats for stage in stages):
+        msg = f"{runbook.name} has no step for Ansible to carry out"
+        raise ResolveError(msg, position=runbook.position, advice="see what its loops and questions leave")
+    return stages
+
+
+def _people(repository: Repository, state: GitState, stages: Sequence[Stage]) -> Source | None:
+    """Give the people file where somebody must approve; it must be the one that was committed."""
+    asked = any(stage.ask and stage.ask.kind is AskKind.APPROVAL for stage in stages)
+    return repository.people_pin(state.commit) if asked else None
 
 
 def rest_of(
@@ -274,6 +286,7 @@ def _cutter(
     composition: Composition,
     waves: tuple[tuple[str, ...], ...],
     values: Mapping[str, Value],
+    provisions: Provisions,
 ) -> Cutter:
     """Make the one that cuts the run into stages; facts are gathered where any stage, or an undo, names one."""
     settings, flats = repository.settings, composition.flats
@@ -288,7 +301,8 @@ def _cutter(
     undo, _ = compile_undo(frame, flats, {waves[0][0]: steps})
     small = replace(cutter, waves=(waves[0][:1], waves[0][:1]))  # two waves of one host hold every text there is
     text = small.whole(small.stages()) + render(undo, header=())
-    facts = _needs_facts(flats, text, lambda: read_texts(repository.root, (*ROLES_DIRECTORIES, *settings.roles_path)))
+    roles = (*ROLES_DIRECTORIES, *settings.roles_path, *provisions.settings.roles)
+    facts = _needs_facts(flats, text, lambda: read_texts(repository.root, roles))
     return replace(cutter, frame=replace(frame, gather_facts=True)) if facts else cutter
 
 
@@ -303,26 +317,24 @@ def _needs_facts(flats: Sequence[Flat], playbook: bytes, role_texts: Callable[[]
     return any(not _NOT_FACTS.fullmatch(name) for name in _ANSIBLE_NAME.findall(text))
 
 
-def _pins(repository: Repository, runbooks: Sequence[Runbook], people: Source | None) -> tuple[Pin, ...]:
+def _pins(
+    repository: Repository, runbooks: Sequence[Runbook], provisions: Provisions, people: Source | None
+) -> tuple[Pin, ...]:
     settings = repository.settings
     sources = [runbook.source for runbook in runbooks]
-    sources.extend([people] if people else [])
     sources.extend(guardrail.source for guardrail in repository.guardrails())
-    if settings.source:
-        sources.append(settings.source)
+    sources.extend(source for source in (settings.source, people) if source)
     documents = {source.path: Pin(path=source.path, digest=source.digest) for source in sources}
-    settings_of_ansible = repository.root / ANSIBLE_SETTINGS
-    if settings_of_ansible.is_file():
-        digest = sha256_digest(settings_of_ansible.read_bytes())
-        documents[ANSIBLE_SETTINGS] = Pin(path=ANSIBLE_SETTINGS, digest=digest)
+    documents |= {pin.path: pin for pin in provisions.pins}
     return tuple(documents[path] for path in sorted(documents))
 
 
-def _trees(repository: Repository, flats: Sequence[Flat]) -> tuple[Pin, ...]:
+def _trees(repository: Repository, flats: Sequence[Flat], provisions: Provisions) -> tuple[Pin, ...]:
     settings = repository.settings
     actions = [flat.step.action for flat in flats if isinstance(flat, FlatStep)]
     playbooks = [action.path for action in actions if isinstance(action, PlaybookStep)]
-    return pin_content(repository.root, (*settings.roles_path, *settings.collections_path), playbooks)
+    extra = (*settings.roles_path, *settings.collections_path, *provisions.directories)
+    return pin_content(repository.root, extra, playbooks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,7 +53,7 @@ class Circumstances:
     clock: Callable[[], datetime]
     environment: Mapping[str, str]
     access: Access | None = None
-    forks: int = 5
+    forks: int | None = None
     verbosity: int = 0
     diff: bool = False
     tags: tuple[str, ...] = ()

@@ -50,7 +50,7 @@ class StageOrder:
 
     `hosts` are exactly those that must be acted on. `inventory` is a document, or the path of one. `secrets` are extra
     variables that must appear nowhere. `directory` is where journal.jsonl and output.log stay. `project` is Ansible's
-    working directory, where its ansible.cfg is; `content` is where the playbook is put while it runs, for relative
+    working directory, `settings` its ansible.cfg; `content` is where the playbook is put while it runs, for relative
     paths in it begin there (default: a directory with nothing else). `environment` is the minimal one.
 
     `kept` is what earlier stages registered: host, name, value. `access` are the passwords and key of the run. `facts`
@@ -82,6 +82,7 @@ class StageOrder:
     tags: tuple[str, ...] = ()
     skip_tags: tuple[str, ...] = ()
     leftovers: tuple[tuple[str, str], ...] = ()
+    settings: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +186,7 @@ def _write_inputs(order: StageOrder, stage: Stage) -> None:
     if isinstance(order.inventory, bytes):
         _write(private / DOCUMENT_NAME, order.inventory)
     _write(private / "limit", "".join(f"{host}\n" for host in order.hosts).encode())
-    _write(private / "ansible.cfg", b"")
+    _write(private / "ansible.cfg", order.settings)
     _write(private / "volatile", os.fsencode(stage.volatile))
 
 
@@ -198,15 +199,14 @@ def _write(path: Path, data: bytes) -> None:
 def child_environment(order: StageOrder, stage: Stage) -> dict[str, str]:
     """Give the child's environment: what the order gives, then what makes a run the same everywhere.
 
-    Settings come from the repository's ansible.cfg or not at all. Neither these nor plugins come from the home
+    Settings are those of the order, or none at all. Neither these nor plugins come from the home
     directory or the machine; installed collections do. Host keys are always checked. The rest keeps Ansible's files
     inside the directories of the stage and its output plain.
     """
-    settings = order.project / "ansible.cfg"
     environment = {
         "ANSIBLE_INVENTORY_ENABLED": "ansible.builtin.yaml",
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "True",
-        "ANSIBLE_CONFIG": str(settings if settings.is_file() else stage.private / "ansible.cfg"),
+        "ANSIBLE_CONFIG": str(stage.private / "ansible.cfg"),
         **order.environment,
         MARK: stage.ident,
         "ANSIBLE_HOME": str(stage.private / "home"),

@@ -4,6 +4,9 @@ Runs in the child that supervises Ansible, so that it is done also when nobody a
 result says that time ran out, while the stage goes on; when the stage is broken off; and for what an earlier stage
 left, before this one begins. Each is a start of `ansible-playbook` of its own, with a journal of its own.
 
+When the child is killed too, or the machine stops, nobody sweeps until somebody comes back: `_sweep.leftovers` reads
+from the journal what to look for then. What was confirmed stands in sweep.json beside the journal.
+
 Not here: which tasks are in doubt and how they are found on a host (`_sweep`).
 """
 

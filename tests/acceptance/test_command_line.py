@@ -32,13 +32,23 @@ COMMANDS = (
     ("runs",),
     ("runs", "list"),
     ("runs", "show"),
+    ("runs", "watch"),
+    ("runs", "logs"),
+    ("runs", "resume"),
+    ("runs", "undo"),
+    ("runs", "cancel"),
+    ("runs", "prune"),
+    ("approve",),
+    ("status",),
+    ("show",),
+    ("show", "runbook"),
     ("verify",),
     ("ledger",),
     ("ledger", "log"),
     ("ledger", "prove"),
     ("ledger", "checkpoint"),
 )
-GROUPS = ((), ("runs",), ("ledger",))
+GROUPS = ((), ("runs",), ("show",), ("ledger",))
 ESCAPE = "\x1b"
 
 

@@ -130,7 +130,7 @@ def test_what_a_killed_run_completed_can_be_taken_back(world: World, tmp_path: P
     world.runbook("work", SLOW, parameters="{place: {type: string}}", targets="{hosts: db}")
     world.commit()
     process = world.start("run", "work", "-e", f"place={tmp_path}", "-y")
-    eventually(lambda: (tmp_path / "pid").exists())
+    eventually((tmp_path / "pid").exists)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     answer = world.ops("runs", "undo", "latest", "-y")

@@ -154,7 +154,9 @@ def test_the_record_is_capped_and_the_whole_text_is_kept_by_its_digest(stage: Pa
     assert journal.stat().st_size < 1_000_000
     digest = hashlib.sha256(FLOOD.encode()).hexdigest()
     lines = [json.loads(line) for line in journal.read_bytes().splitlines()]
-    flood = next(line for line in lines if line["event"] == "host" and line["host"] == "flood" and line["step"] == "read")
+    flood = next(
+        line for line in lines if line["event"] == "host" and line["host"] == "flood" and line["step"] == "read"
+    )
     assert (flood["output"]["bytes"], flood["output"]["sha256"]) == (len(FLOOD), digest)
     assert len(flood["output"]["text"]) <= 8192
     assert (stage / "texts" / digest).read_text() == FLOOD
@@ -186,7 +188,9 @@ def test_a_hostile_host_name_is_refused_or_acted_on_alone(tmp_path: Path, attack
     variables = {"ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3"}
     content = {"all": {"hosts": {name: {}, "honest": {}}, "vars": variables}}
     world.write("inventories/local.yml", yaml.safe_dump(content))
-    touch = 'task: {ansible.builtin.file: {path: "' + str(tmp_path) + '/{{ inventory_hostname | hash }}", state: touch}}'
+    touch = (
+        'task: {ansible.builtin.file: {path: "' + str(tmp_path) + '/{{ inventory_hostname | hash }}", state: touch}}'
+    )
     world.runbook("touch", f"- id: touch\n  {touch}", targets="{hosts: 'all:!honest'}")
     world.commit()
     told = world.ops("run", "touch", "-y")

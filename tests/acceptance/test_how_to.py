@@ -109,7 +109,7 @@ class Page:
                 until = hidden.removeprefix("meanwhile: ").strip() if hidden.startswith("meanwhile: ") else ""
                 self._prepare(hidden)
             elif language == "yaml" and body.startswith("# "):
-                self._write(body)
+                self._write(self._placed(body))
             elif language == "console" and until:
                 self._start(body, until)
                 until = ""
@@ -119,20 +119,20 @@ class Page:
 
     def _prepare(self, hidden: str) -> None:
         if hidden.startswith("# "):
-            self._write(hidden)
+            self._write(self._placed(hidden))
         for command, _ in commands(hidden) if hidden.startswith("$ ") else ():
-            self._shell(command)
+            self._shell(self._placed(command))
 
     def _write(self, text: str) -> None:
         name, _, content = text.removeprefix("# ").partition("\n")
         path = self.root / name.split()[0]
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content.replace("/tmp/", f"{self.home}/tmp/"), encoding="utf-8")  # noqa: S108 - it becomes the test's own
+        path.write_text(content, encoding="utf-8")
         self._shell(f"git add --all; git commit --quiet --message 'Change {path.name}'")
 
     def _type(self, body: str) -> None:
         for command, expected in commands(body):
-            done = self._shell(command)
+            done = self._shell(self._placed(command))
             self.typed.append(Typed(command=command, expected=expected, shown=done.stdout, code=done.returncode))
 
     def _start(self, body: str, until: str) -> None:
@@ -153,13 +153,16 @@ class Page:
             self.typed.append(Typed(command=command, expected=expected, shown=shown, code=process.returncode))
 
     def _shell(self, command: str) -> subprocess.CompletedProcess[str]:
-        command = command.replace("/tmp/", f"{self.home}/tmp/")  # noqa: S108 - as above
         done = subprocess.run(
             ["bash"], input=f"{command}\n", cwd=self.root, env=self._variables(), stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, check=False, timeout=120,
         )  # fmt: skip
         done.stdout = self._told(done.stdout)
         return done
+
+    def _placed(self, text: str) -> str:
+        """Put the test's own directory in the place of /tmp."""
+        return text.replace("/tmp/", f"{self.home}/tmp/")  # noqa: S108 - replaced, not used
 
     def _told(self, text: str) -> str:
         """Put the names of the pages in the place of those of this machine."""

@@ -151,13 +151,12 @@ def test_a_host_that_cannot_be_reached_fails_the_run_and_stops_no_other_host(
     assert fleet.ops("verify", "latest").code == 0
 
 
-def test_a_host_key_that_nobody_knows_is_refused_whatever_the_repository_says(
+def test_a_host_key_that_nobody_knows_is_refused_whatever_the_environment_says(
     fleet: World, hosts: SshHosts, tmp_path: Path
 ) -> None:
     unknown = tmp_path / "known_hosts"
     unknown.touch()
     inventory(fleet, hosts.inventory(known_hosts=unknown))
-    fleet.write("ansible.cfg", "[defaults]\nhost_key_checking = False\n")
     answer = fleet.ops("run", "ping", "-y", ANSIBLE_HOST_KEY_CHECKING="False")
     assert answer.code == 1, answer.out
     assert "Host key verification failed" in answer.out

@@ -157,7 +157,7 @@ def test_a_canceled_run_is_undone_and_a_second_request_stops_the_undo(world: Wor
     process = world.start("run", "work", "-e", f"place={tmp_path}", "-y")
     eventually(lambda: "slow" in "".join(str(path) + path.read_text() for path in world.state.glob("runs/*/forward-1.1/journal.jsonl")))
     process.send_signal(signal.SIGINT)
-    eventually(lambda: (tmp_path / "undoing").exists())
+    eventually((tmp_path / "undoing").exists)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 130

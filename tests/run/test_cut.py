@@ -81,7 +81,8 @@ def work_of(playbook: bytes, hosts: tuple[str, ...]) -> dict[str, list[str]]:
             taking = json.loads(play["when"].partition(" in ")[2]) if "when" in play else hosts
             steps = [play["vars"]["opsascode_step"]]
         else:
-            taking, steps = play["hosts"], [task["vars"]["opsascode_step"] for task in play["tasks"]]
+            taking = play["hosts"]
+            steps = [task["vars"]["opsascode_step"] for task in play["tasks"] if "vars" in task]
         for host in taking:
             work[host] += [step for step, _ in itertools.groupby(steps)]
     return {host: [step for step, _ in itertools.groupby(steps)] for host, steps in work.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -278,10 +279,10 @@ def test_the_callers_environment_does_not_reach_tasks(tmp_path: Path) -> None:
     assert names.isdisjoint({"CI_TOKEN", "PYTHONPATH", "OPSASCODE_JOURNAL", "OPSASCODE_SECRETS"})
 
 
-def test_the_settings_of_the_project_count_and_host_keys_are_checked_in_any_case(tmp_path: Path) -> None:
+def test_the_settings_of_the_order_count_and_host_keys_are_checked_in_any_case(tmp_path: Path) -> None:
     ordered = order(tmp_path, playbook(step("show", "debug", {"msg": "{{ lookup('config', 'DEFAULT_TIMEOUT') }} "
         "{{ lookup('config', 'HOST_KEY_CHECKING') }}"})))  # fmt: skip
-    (ordered.project / "ansible.cfg").write_text("[defaults]\ntimeout = 42\nhost_key_checking = False\n")
+    ordered = replace(ordered, settings=b"[defaults]\ntimeout = 42\nhost_key_checking = False\n")
     assert run(ordered).results("show")["a"].message == "42 True"
 
 

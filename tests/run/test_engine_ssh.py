@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,8 +63,7 @@ def test_an_unknown_host_key_is_refused(tmp_path: Path, hosts: SshHosts) -> None
     empty.touch()
     inventory = hosts.inventory(known_hosts=empty)
     ordered = order(tmp_path, playbook(step("ping", "ping")), hosts=hosts.names, inventory=inventory)
-    (ordered.project / "ansible.cfg").write_text("[defaults]\nhost_key_checking = False\n")
-    seen = run(ordered)
+    seen = run(replace(ordered, settings=b"[defaults]\nhost_key_checking = False\n"))
     assert seen.result.outcome is Outcome.FAILED
     assert "Host key verification failed" in seen.results("ping")["web1"].message
     assert empty.read_text() == ""

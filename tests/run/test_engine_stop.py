@@ -229,4 +229,6 @@ def journal_of(directory: Path) -> Path:
 def child_of(directory: Path) -> int:
     """The process that runs ansible-runner for the stage in `directory`."""
     ident = private_directories(directory)[0].name.removeprefix(".private-")
-    return next(pid for pid in processes_with(ident) if b"opsascode.run._child" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return next(
+        pid for pid in processes_with(ident) if b"opsascode.run._child" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )

@@ -254,8 +254,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # reason: ansible pub
         named: dict[str, Any] = {}
         if said.short(task.action) == "set_fact":
             named |= {name: value for name, value in (data.get("ansible_facts") or {}).items() if name != "cacheable"}
-        if isinstance(task.register, str):
-            named[task.register] = data
+        # ansible-core 2.21 has a mapping of names where others have one name.
+        register = task.register or ()
+        named |= dict.fromkeys((register,) if isinstance(register, str) else tuple(register), data)
+        fields: dict[str, Any]
         if "censored" in data or data.get("_ansible_no_log"):
             fields = {"values": {}, "lost": dict.fromkeys(said.hidden_names(task) | set(named), "no_log is set")}
         else:
