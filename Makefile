@@ -1,4 +1,4 @@
-# make demo    a broken service is restarted, recorded, verified, and a forgery found: under a minute, without root
+# make demo    a broken service is restarted, a bad release undoes itself, all is verified, and a forgery found
 # make test    lint, and every test
 # make lint    style, types, layers, shell scripts, Ansible content, and this repository's own documents
 # make bench   what it costs, beside what its peers cost

@@ -1,6 +1,6 @@
 """How is a run carried out from a command line: who starts it, who stops it, who is asked, what is told at the end?
 
-Shared by `run`, `runs resume` and `runs undo`. Runs whose controller was killed are closed before another one starts.
+Shared by `run`, `runs resume` and `runs undo`.
 
 Not here: what the options of a command mean (`_run`, `_runs_acts`), how progress looks (`_progress`).
 """
@@ -27,7 +27,7 @@ import click
 from opsascode import __version__
 from opsascode.cli._console import escape_line, escape_text, seconds, wants_colour
 from opsascode.cli._verdict import refusal_json, refusal_lines
-from opsascode.errors import ExitCode, UsageError
+from opsascode.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -39,12 +39,10 @@ if TYPE_CHECKING:
     from opsascode.run import (
         Access,
         Circumstances,
-        History,
         LockedOut,
         Means,
         Order,
         Past,
-        PastRun,
         Purpose,
         Resolution,
         RunReport,
@@ -146,42 +144,6 @@ def carry_out(
         return _tell_waiting(face, answer)
     _even_unheard(_tell)(face, answer)
     return ExitCode.REFUSED if answer.declined else EXIT_CODES[answer.outcome.value]
-
-
-def close_abandoned(face: Face) -> None:
-    """Close the runs whose controller was killed, and say so."""
-    from opsascode.cli._runs import open_history  # noqa: PLC0415 - keeps --help quick
-    from opsascode.run import LifeState, Rescue  # noqa: PLC0415 - keeps --help quick
-
-    state = face.state
-    if not state.directory.is_dir():
-        return
-    history = open_history(face)
-    rescue = Rescue(
-        state=state,
-        signer=state.signer(os.environ),
-        dispatcher=state.dispatcher(),
-        locks=state.lock_book(),
-        clock=lambda: datetime.now(UTC),
-        wait=lambda run: click.echo(f"run {run} was cut short: waiting for what is left of it to end", err=True),
-    )
-    unfinished = history.unfinished() if history else ()
-    for run in rescue.abandoned(unfinished):
-        past = _recorded(history, run) if history else None
-        found = rescue.close(run, past)
-        if found and found.state is LifeState.INDETERMINATE:
-            click.echo(f"run {run} is closed as indeterminate: {escape_line(found.reason)}", err=True)
-            click.echo(
-                f"  go on with `opsascode runs resume {run}`, or take it back with `opsascode runs undo {run}`",
-                err=True,
-            )
-
-
-def _recorded(history: History, run: str) -> PastRun | None:
-    try:
-        return history.find(run)
-    except UsageError:
-        return None
 
 
 def account() -> str:

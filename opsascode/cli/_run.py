@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
+from opsascode.cli._abandoned import close_abandoned
 from opsascode.cli._access import AccessWords, access_options, read_access, read_keyring, tag_words
 from opsascode.cli._console import count, wants_colour
-from opsascode.cli._execute import Manner, carry_out, close_abandoned, judged, order_for, tell_refusal
+from opsascode.cli._execute import Manner, carry_out, judged, order_for, tell_refusal
 from opsascode.cli._options import TargetWords, format_option, target_options
 from opsascode.cli._plan import plan_lines, resolve_plan_file, resolve_words
 from opsascode.errors import ExitCode, UsageError

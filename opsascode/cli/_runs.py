@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from opsascode.cli._abandoned import close_abandoned
 from opsascode.cli._console import count, escape_line, seconds, wants_colour
 from opsascode.cli._options import format_option
 from opsascode.errors import ExitCode, UsageError
@@ -81,6 +82,7 @@ def list_runs(face: Face, /, number: int, since: str | None, **asked: str | None
     from opsascode.run import Query  # noqa: PLC0415 - keeps --help quick
 
     begin = None if since is None else moment_before(since, datetime.now(UTC))
+    close_abandoned(face)
     history = open_history(face)
     query = Query(number=number, since=begin, **asked)
     runs = history.list(query) if history else ()
@@ -120,6 +122,7 @@ def need_history(face: Face) -> History:
     Raises:
         UsageError: nothing was ever recorded there.
     """
+    close_abandoned(face)
     history = open_history(face)
     if history is None:
         raise UsageError("nothing was run here yet")

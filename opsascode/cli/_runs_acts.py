@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Unpack
 
 import click
 
+from opsascode.cli._abandoned import close_abandoned
 from opsascode.cli._access import AccessWords, access_options, read_access, read_keyring
 from opsascode.cli._console import escape_line
 from opsascode.cli._execute import (
@@ -16,7 +17,6 @@ from opsascode.cli._execute import (
     Manner,
     account,
     carry_out,
-    close_abandoned,
     judged,
     order_for,
     order_to_go_on,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from opsascode.cli._abandoned import close_abandoned
 from opsascode.cli._console import count, escape_line, seconds
 from opsascode.cli._options import format_option
 from opsascode.cli._runs import open_history, run_lines
@@ -37,6 +38,7 @@ def show_runbook(face: Face, name: str) -> int:
     from opsascode.run import Query, figures  # noqa: PLC0415 - keeps --help quick
 
     runbook = face.repository.runbook(name)
+    close_abandoned(face)
     history = open_history(face)
     last = history.list(Query(runbook=runbook.name, number=_LAST_RUNS)) if history else ()
     told = tuple(each for each in figures(history) if each.runbook == runbook.name) if history else ()

@@ -26,6 +26,7 @@ from opsascode.run._environment import minimal_environment
 from opsascode.run._plan import ParameterValue, Pin, Plan, PlannedStage, PlannedStep
 from opsascode.run._provisions import Provisions, find_provisions
 from opsascode.run._settle import lock_names, settle_parameters
+from opsascode.run._stage import unusable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -251,6 +252,13 @@ def _check_hosts(runbook: Runbook, request: Request, inventory: Inventory) -> No
             f"the pattern «{targets.hosts}»{limited} matches none of the {inventory.total} hosts of the inventory",
             position=targets.position,
             advice="nothing to act on is a failure, not a success: mend the pattern, the limit or the inventory",
+        )
+    misleading = unusable(inventory.hosts)
+    if misleading:
+        raise ResolveError(
+            f"Ansible would not take {misleading[0][:80]!a} for the name of one host, and could act on others",
+            position=targets.position,
+            advice="rename it in the inventory: no comma, colon, white space or control character, no ! & @ first",
         )
     for host in inventory.hosts:
         missing = [name for name in targets.variables if name not in inventory.variable_names(host)]

@@ -213,12 +213,13 @@ class Results:
 
     def in_doubt(self) -> tuple[tuple[str, str], ...]:
         """Give host and step of each task that had begun on a host and has no result there."""
-        steps = {(host, self._tasks[task].step): None for host, task in self.tasks_in_doubt() if task in self._tasks}
+        steps = {
+            (host, self._tasks[task].step): None
+            for task, hosts in self._begun.items()
+            for host in hosts
+            if task in self._tasks
+        }
         return tuple((host, step) for host, step in steps if step)
-
-    def tasks_in_doubt(self) -> tuple[tuple[str, str], ...]:
-        """Give host and task identity of each task in doubt."""
-        return tuple((host, task) for task, hosts in self._begun.items() for host in hosts)
 
     def kept(self) -> dict[str, dict[str, Json]]:
         """Give what earlier steps left for later ones: host to name to value."""

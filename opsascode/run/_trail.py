@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, Final
 from opsascode.errors import LedgerError
 from opsascode.repo import PlaybookStep, RoleStep, TaskStep
 from opsascode.run._compose import FlatStep
-from opsascode.run._journal import Started, read_journal
+from opsascode.run._journal import read_journal
 from opsascode.run._record import AskRecord, Phase, StageRecord
 from opsascode.run._results import Results
 from opsascode.run._stage import JOURNAL_NAME
+from opsascode.run._sweep import leftovers
 from opsascode.run._verdict import Outcome
 
 if TYPE_CHECKING:
@@ -181,14 +182,10 @@ def _take_broken(found: Replay, directory: Path, begun: StageBegun) -> None:
 
 def _fold(found: Replay, journal: Path, hosts: tuple[str, ...]) -> str:
     found.results.begin(hosts)
-    ident = ""
     events, proven = read_journal(journal)
     for event in events:
-        if isinstance(event, Started):
-            ident = event.ident
         found.results.add(event)
-    doubts = found.results.tasks_in_doubt()
-    found.marks.extend((host, f"{ident}.{task}") for host, task in doubts if ident)
+    found.marks.extend(leftovers(journal.parent))
     return proven.digest
 
 

@@ -75,7 +75,9 @@ def judge_after(world: World) -> str:
 
 
 @pytest.mark.parametrize("part", range(MOMENTS))
-def test_a_kill_at_any_moment_is_found_and_closed(template: World, labels: tuple[str, ...], part: int, tmp_path: Path) -> None:
+def test_a_kill_at_any_moment_is_found_and_closed(
+    template: World, labels: tuple[str, ...], part: int, tmp_path: Path
+) -> None:
     first = next(number for number, label in enumerate(labels, 1) if label.startswith("sqlite INSERT INTO run"))
     moment = first + (len(labels) - first) * part // (MOMENTS - 1)
     world = copy_of(template, tmp_path / "home")
@@ -95,8 +97,12 @@ def test_a_kill_at_any_moment_is_found_and_closed(template: World, labels: tuple
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_kill_in_the_middle_of_an_append_loses_nothing_that_was_signed(template: World, labels: tuple[str, ...], which: int, tmp_path: Path) -> None:
-    moment = [number for number, label in enumerate(labels, 1) if label.startswith("pwrite") and "segments" in label][which]
+def test_a_kill_in_the_middle_of_an_append_loses_nothing_that_was_signed(
+    template: World, labels: tuple[str, ...], which: int, tmp_path: Path
+) -> None:
+    moment = [number for number, label in enumerate(labels, 1) if label.startswith("pwrite") and "segments" in label][
+        which
+    ]
     world = copy_of(template, tmp_path / "home")
     kill(world, moment, "run", "work", "-e", f"place={world.home}", "-y", torn=True)
     assert judge_after(world) in ({"nothing"} if which == 0 else {"indeterminate", "failed"})
@@ -138,7 +144,9 @@ def test_what_a_killed_run_completed_can_be_taken_back(world: World, tmp_path: P
     assert lines_of(tmp_path / "log") == ["one", "undo"]
 
 
-def test_a_state_directory_that_cannot_be_written_is_refused_before_the_first_task(world: World, tmp_path: Path) -> None:
+def test_a_state_directory_that_cannot_be_written_is_refused_before_the_first_task(
+    world: World, tmp_path: Path
+) -> None:
     world.runbook("work", RUNBOOK, parameters="{place: {type: string}}", targets="{hosts: db}")
     world.commit()
     world.state.parent.mkdir(parents=True, exist_ok=True)
@@ -156,7 +164,9 @@ def test_a_full_disk_is_refused_before_or_closed_honestly(world: World, tmp_path
     world.runbook("work", RUNBOOK, parameters="{place: {type: string}}", targets="{hosts: db}")
     world.commit()
     world.state.mkdir(parents=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "small", world.state], check=False, capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "small", world.state], check=False, capture_output=True
+    )
     assert mounted.returncode == 0, mounted.stderr
     try:
         answer = world.ops("run", "work", "-e", f"place={tmp_path}", "-y")

@@ -96,7 +96,7 @@ class Page:
         (self.home / ".gitconfig").write_text("[user]\n\tname = Alex Example\n\temail = alex@example.org\n")
         self._shell("git init --quiet --initial-branch main")
         spec = f"{{inventory: inventories/hosts.yml, locks: {self.home}/locks}}"
-        head = f"apiVersion: opsascode/v1\nkind: Repository\nmetadata: {{name: ops}}\n"
+        head = "apiVersion: opsascode/v1\nkind: Repository\nmetadata: {name: ops}\n"
         self._write(f"# opsascode.yml\n{head}spec: {spec}\n")
         self._write(f"# inventories/hosts.yml\n{HOSTS}")
 

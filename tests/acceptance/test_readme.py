@@ -84,7 +84,8 @@ def path(home: Path) -> list[Typed]:
     }
     typed, where = [], home
     for command, expected in list(steps())[1:]:
-        script = f"cd {where}\n{command.replace('/tmp/', f'{home}/')}\n"  # noqa: S108 - the README's /tmp becomes the test's own
+        own = command.replace("{name: my-ops}", f"{{name: my-ops-{os.getpid()}}}")  # its locks are not another test's
+        script = f"cd {where}\n{own.replace('/tmp/', f'{home}/')}\n"  # noqa: S108 - the README's /tmp becomes the test's own
         done = subprocess.run(
             ["bash"], input=script, cwd=home, env=environment, capture_output=True, text=True, check=False
         )

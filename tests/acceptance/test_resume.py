@@ -75,7 +75,10 @@ def test_a_plan_that_moved_is_not_continued_and_everything_that_moved_is_named(w
 
 def test_an_inventory_that_grew_is_not_continued(world: World, tmp_path: Path) -> None:
     run = failed_on_web2(world, tmp_path)
-    world.write("inventories/local.yml", (world.root / "inventories/local.yml").read_text().replace("web3: {}", "web3: {}, web4: {}"))
+    world.write(
+        "inventories/local.yml",
+        (world.root / "inventories/local.yml").read_text().replace("web3: {}", "web3: {}, web4: {}"),
+    )
     answer = world.ops("runs", "resume", run, "-y")
     assert answer.code == 4
     assert "web4" in answer.err

@@ -152,10 +152,21 @@ def test_a_canceled_run_is_undone_and_a_second_request_stops_the_undo(world: Wor
       task: {ansible.builtin.command: "true"}
       undo: {task: {ansible.builtin.shell: "touch {{ place }}/undoing && sleep 60"}}
     """
-    world.runbook("work", text + SLOW.replace("\n", "\n    ").replace("- id", "- id"), parameters=PLACE, on_failure="undo", targets="{hosts: db}")
+    world.runbook(
+        "work",
+        text + SLOW.replace("\n", "\n    ").replace("- id", "- id"),
+        parameters=PLACE,
+        on_failure="undo",
+        targets="{hosts: db}",
+    )
     world.commit()
     process = world.start("run", "work", "-e", f"place={tmp_path}", "-y")
-    eventually(lambda: "slow" in "".join(str(path) + path.read_text() for path in world.state.glob("runs/*/forward-1.1/journal.jsonl")))
+    eventually(
+        lambda: (
+            "slow"
+            in "".join(str(path) + path.read_text() for path in world.state.glob("runs/*/forward-1.1/journal.jsonl"))
+        )
+    )
     process.send_signal(signal.SIGINT)
     eventually((tmp_path / "undoing").exists)
     process.send_signal(signal.SIGINT)

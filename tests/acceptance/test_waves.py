@@ -41,7 +41,11 @@ def test_a_tolerated_share_of_failures_lets_the_next_wave_begin(world: World, tm
     (tmp_path / "web1.broken").touch()
     code = run(world, tmp_path, "{hosts: 'web:db', waves: [2, 2], max_fail_percent: 50}")
     assert code == 1, "a host failed, and the exit code says so"
-    assert sorted(line for line in lines_of(tmp_path / "log") if line.startswith("last")) == ["last db1", "last web2", "last web3"]
+    assert sorted(line for line in lines_of(tmp_path / "log") if line.startswith("last")) == [
+        "last db1",
+        "last web2",
+        "last web3",
+    ]
     assert "within max_fail_percent" in newest(world)["end"]["reason"]
 
 
@@ -55,7 +59,10 @@ def test_one_failure_too_many_stops_the_wave_at_once(world: World, tmp_path: Pat
 
 def test_hosts_that_failed_within_the_tolerance_are_taken_back(world: World, tmp_path: Path) -> None:
     (tmp_path / "web1.broken").touch()
-    steps = NOTE.replace("- id: gate", '  undo: {task: {ansible.builtin.shell: "echo undo {{ inventory_hostname }} >> {{ place }}/log"}}\n- id: gate')
+    steps = NOTE.replace(
+        "- id: gate",
+        '  undo: {task: {ansible.builtin.shell: "echo undo {{ inventory_hostname }} >> {{ place }}/log"}}\n- id: gate',
+    )
     assert run(world, tmp_path, "{hosts: web, max_fail_percent: 50}", steps=steps, on_failure="undo") == 1
     assert [line for line in lines_of(tmp_path / "log") if line.startswith("undo")] == ["undo web1"]
     assert statuses(world)["web2"]["last"] == "changed"
@@ -64,7 +71,10 @@ def test_hosts_that_failed_within_the_tolerance_are_taken_back(world: World, tmp
 def test_checks_between_waves_look_at_all_hosts_so_far(world: World, tmp_path: Path) -> None:
     between = "between_waves: {checks: [{id: soak, check: {command: 'sh -c \"echo soak {{ inventory_hostname }} >> {{ place }}/log\"'}}]}"
     assert run(world, tmp_path, f"{{hosts: web, waves: [1, 1, 1], {between}}}") == 0
-    assert [line for line in lines_of(tmp_path / "log") if line.startswith("soak")] == ["soak web1", *sorted(["soak web1", "soak web2"])]
+    assert [line for line in lines_of(tmp_path / "log") if line.startswith("soak")] == [
+        "soak web1",
+        *sorted(["soak web1", "soak web2"]),
+    ]
 
 
 def test_a_check_that_fails_between_waves_ends_the_run(world: World, tmp_path: Path) -> None:
@@ -107,7 +117,10 @@ def test_a_limit_never_widens_a_plan_and_a_grown_inventory_is_refused(world: Wor
     world.commit()
     plan = tmp_path / "plan.json"
     assert world.ops("plan", "work", "-e", f"place={tmp_path}", "--limit", "web1:db1", "--out", plan).code == 0
-    world.write("inventories/local.yml", (world.root / "inventories/local.yml").read_text().replace("web3: {}", "web3: {}, web4: {}"))
+    world.write(
+        "inventories/local.yml",
+        (world.root / "inventories/local.yml").read_text().replace("web3: {}", "web3: {}, web4: {}"),
+    )
     answer = world.ops("run", plan, "-y")
     assert answer.code == 4
     assert lines_of(tmp_path / "log") == []
