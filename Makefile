@@ -39,7 +39,7 @@ demo: .venv/.lab
 	@lab/demo
 
 test: lint
-	@.ci/need sshd=openssh-server ssh=openssh-client redis-server=redis-server prometheus=prometheus openssl=openssl git=git
+	@.ci/need sshd=openssh-server ssh=openssh-client redis-server=redis-server prometheus=prometheus openssl=openssl git=git busybox=busybox
 	$(BIN)/pytest -n auto --dist loadfile
 
 lint: .venv/.dev

@@ -41,11 +41,12 @@ marks='{{ opsascode_marks[inventory_hostname] }}'
 left={{ (([[opsascode_deadline - now().timestamp(), opsascode_notice] | max, opsascode_longest] | min) * 10) | int }}
 user=$(id -u)
 tell() { echo "opsascode-sweep $1 $user $2"; exit 0; }
-[ -r /proc/self/environ ] && [ -r /proc/self/stat ] || tell blind 0
+[ -r /proc/self/environ ] && [ -r /proc/self/stat ] && [ -r /proc/uptime ] || tell blind 0
 patterns=
 for mark in $marks; do patterns="$patterns -e OPSASCODE_TASK=$mark"; done
 known=' '
-nap() { sleep 0.1 2>/dev/null || { sleep 1; left=$((left - 9)); }; }
+nap() { sleep 0.1 2>/dev/null || sleep 1; }
+clock() { read -r now rest < /proc/uptime; now=${now%.*}${now#*.}; }
 look() {
   all=
   for place in /proc/[0-9]*; do
@@ -76,14 +77,15 @@ look() {
 count() { set -- $live; total=$#; }
 reachable() { for pid in $live; do kill -0 $pid 2>/dev/null && return 0; done; return 1; }
 told=' '
+clock; end=$((now + left * 10))
 look
 while reachable; do
   for pid in $live; do
     case "$told" in *" $pid "*) ;; *)
       told="$told$pid "; kill -TERM $pid 2>/dev/null; kill -CONT $pid 2>/dev/null ;; esac
   done
-  [ "$left" -gt 0 ] || break
-  left=$((left - 1)); nap; look
+  clock; [ "$now" -lt "$end" ] || break
+  nap; look
 done
 tries=50
 while reachable && [ "$tries" -gt 0 ]; do
