@@ -265,12 +265,13 @@ def _progress(face: Face, order: Order) -> Progress:
         return JsonLines(run)
     word = {"run": "Run", "check": "Prediction", "undo": "Undo"}[order.purpose.value]
     _even_unheard(click.echo)(f"{word} {run}: {escape_line(plan.title)} ({plan.runbook})")
-    live = face.on_terminal and os.environ.get("TERM") != "dumb" and not _asks_on_the_way(order)
+    plain = order.circumstances.diff or _asks_on_the_way(order)
+    live = face.on_terminal and os.environ.get("TERM") != "dumb" and not plain
     return LiveTable(plan) if live else PlainLines(plan)
 
 
 def _asks_on_the_way(order: Order) -> bool:
-    """Whether people are asked while it goes on; a live table and a question cannot share a terminal."""
+    """Whether people are asked while it goes on: neither questions nor differences fit beside a live table."""
     return any(stage.ask for stage in order.resolution.stages)
 
 
@@ -298,6 +299,8 @@ def _tell_waiting(face: Face, waiting: Waiting) -> int:
 
 
 def _tell(face: Face, report: RunReport) -> None:
+    from opsascode.cli._progress import sign_of  # noqa: PLC0415 - keeps --help quick
+
     took = (report.ended - report.started).total_seconds()
     counts = report.results.counts()
     if face.json:
@@ -307,7 +310,8 @@ def _tell(face: Face, report: RunReport) -> None:
         return
     failures = report.results.failures()
     for host, result in failures[:_FAILURES_SHOWN]:
-        click.echo(f"\n{escape_line(host)}: step {result.step} {result.status.value}:")
+        word, _ = sign_of(result.step, result.status)
+        click.echo(f"\n{escape_line(host)}: step {result.step} {word.lower()}:")
         click.echo("\n".join(f"    {line}" for line in escape_text(result.message).splitlines()))
     if len(failures) > _FAILURES_SHOWN:
         click.echo(f"\nand {len(failures) - _FAILURES_SHOWN} more failures: opsascode runs show {report.run}")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 import click
 
 from opsascode.cli._console import count, escape_line, seconds
-from opsascode.run import Ended, HostResult, HostStatus, Phase, Retried, StepResult, TaskStarted
+from opsascode.run import UNDO_PREFIX, Ended, HostResult, HostStatus, Phase, Retried, StepResult, TaskStarted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -111,6 +111,7 @@ class JsonLines:
                         "rc": event.rc,
                         "started": event.started.isoformat(timespec="milliseconds"),
                         "ended": event.ended.isoformat(timespec="milliseconds"),
+                        "diff": event.diff.text if event.diff else None,
                     }
                 )
             case Retried():
@@ -156,12 +157,14 @@ class PlainLines:
                 self._tasks[event.task] = event
             case HostResult() if event.step and not self._is_noise(event):
                 took = seconds((event.ended - event.started).total_seconds())
-                word, _ = SIGNS[event.status]
+                word, _ = sign_of(event.step, event.status)
                 said = [self._task_name(event), event.message if event.status is not HostStatus.SKIPPED else ""]
                 text = "  ".join(escape_line(part) for part in said if part)
                 host = escape_line(event.host)
                 line = f"  {event.step:<{self._step}}  {host:<{self._host}}  {word:<11} {took:>6}  {text}"
                 click.echo(line.rstrip())
+                for difference in diff_lines(event):
+                    click.echo(f"      {difference}")
             case Retried() if event.step:
                 tries = f"retry {event.attempt}/{event.attempts}"
                 click.echo(f"  {event.step:<{self._step}}  {escape_line(event.host):<{self._host}}  {tries}")
@@ -271,7 +274,7 @@ class LiveTable:
         for host in self._hosts:
             result = results.get(host)
             if result:
-                word, style = SIGNS[result.status]
+                word, style = sign_of(step, result.status)
                 yield f"[{style}]{word}[/]"
             elif running:
                 retry = self._retries.get((step, host))
@@ -286,6 +289,21 @@ class LiveTable:
             return ""
         begun = min(result.started for result in results.values())
         return seconds((max(result.ended for result in results.values()) - begun).total_seconds())
+
+
+def sign_of(step: str, status: HostStatus) -> tuple[str, str]:
+    """Give word and style of a result; an undo that failed is let go on, and is a failure all the same."""
+    failed = step.startswith(UNDO_PREFIX) and status is HostStatus.IGNORED
+    return SIGNS[HostStatus.FAILED if failed else status]
+
+
+def diff_lines(event: HostResult) -> Iterator[str]:
+    """Give the difference a task makes, or would make, line by line; its end is cut off when it is long."""
+    if event.diff is None or not event.diff.text.strip():
+        return
+    yield from (escape_line(line) for line in event.diff.text.splitlines())
+    if event.diff.bytes > len(event.diff.text.encode()):
+        yield f"… {event.diff.bytes} bytes in all"
 
 
 def stage_title(phase: Phase, wave: int, waves: int, hosts: tuple[str, ...]) -> str:

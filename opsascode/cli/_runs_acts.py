@@ -65,6 +65,8 @@ def resume(face: Face, /, run: str, diff: bool, **words: Unpack[MannerWords]) ->
     found = past_to_resume(history, past, resolution)
     if isinstance(found, NotNow):
         return _tell_not_now(past, found, "continued")
+    if not _agreed(words, f"Go on with {past.runbook}, run {past.run}?"):
+        return ExitCode.REFUSED
     return carry_out(face, order_for(face, resolution, verdict, manner, Purpose.RUN), past=found)
 
 
@@ -90,6 +92,8 @@ def undo(face: Face, /, run: str, **words: Unpack[MannerWords]) -> int:
     found = past_to_undo(history, past, resolution)
     if isinstance(found, NotNow):
         return _tell_not_now(past, found, "taken back")
+    if not _agreed(words, f"Undo what {past.runbook}, run {past.run}, completed?"):
+        return ExitCode.REFUSED
     return carry_out(face, order_for(face, resolution, verdict, manner, Purpose.UNDO), past=found)
 
 
@@ -139,18 +143,42 @@ def _end_waiting(face: Face, history: History, past: PastRun, words: AccessWords
 
 
 def _find(face: Face, run: str) -> tuple[History, PastRun]:
+    """Find a run; `latest` is the newest that was neither a prediction nor an undo."""
+    from opsascode.run import LATEST, Query  # noqa: PLC0415 - keeps --help quick
+
     history = open_history(face)
     if history is None:
         raise UsageError("nothing was run here yet")
+    if run == LATEST:
+        run = next((each.run for each in history.list(Query()) if each.mode == "run"), LATEST)
     return history, history.find(run)
 
 
 def _resolve_again(face: Face, history: History, past: PastRun, words: AccessWords, keyring: Keyring) -> Resolution:
     """Resolve the run's own plan again; it must still be the same."""
+    from opsascode.run import MovedError  # noqa: PLC0415 - keeps --help quick
+
     try:
         return resolve_plan_file(face, history.directory(past) / PLAN_FILE, words["secrets"], keyring)
+    except MovedError as error:
+        raise MovedError(error.differences, advice=_way_back(past)) from error
     except FileNotFoundError:
         raise UsageError(f"the plan of run {past.run} is gone", advice="only what it recorded is left of it") from None
+
+
+def _way_back(past: PastRun) -> str:
+    commit = past.said("repository", "commit")
+    if not commit or past.said("repository", "dirty"):
+        return "put back what has changed, or run the runbook anew"
+    return f"put back what has changed: git worktree add DIR {commit}, then the same command with --repo DIR"
+
+
+def _agreed(words: MannerWords, question: str) -> bool:
+    """Ask a person at a terminal; where nobody can answer, the words that were typed are the answer."""
+    if words["yes"] or not (os.isatty(0) and os.isatty(1)) or click.confirm(question, default=False):
+        return True
+    click.echo("not confirmed: nothing was run", err=True)
+    return False
 
 
 def _tell_not_now(past: PastRun, found: NotNow, verb: str) -> int:

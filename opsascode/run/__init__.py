@@ -49,9 +49,11 @@ if TYPE_CHECKING:
     from opsascode.run._spoken import Spoken, spoken, spoken_so_far
     from opsascode.run._stage import StageOrder
     from opsascode.run._state import LATEST, State
+    from opsascode.run._tasks import UNDO_PREFIX
     from opsascode.run._verdict import Outcome
 
 _ROOMS = {
+    "_tasks": ("UNDO_PREFIX",),
     "_asks": (
         "Answered",
         "Ask",
@@ -97,6 +99,7 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 __all__ = [
     "LATEST",
     "RUNNING",
+    "UNDO_PREFIX",
     "UNFINISHED",
     "WAITING",
     "Access",

@@ -87,7 +87,7 @@ class Conduct:
             if course is not None:
                 return course
         outcome = Outcome.FAILED if self._failed else Outcome.SUCCEEDED
-        return Halt(outcome=outcome, reason="; ".join(self._notes) or self._results.summary())
+        return Halt(outcome=outcome, reason="; ".join(self._notes) or self._summary())
 
     def backward(self) -> Course:
         """Undo all that the run it takes back completed."""
@@ -99,6 +99,12 @@ class Conduct:
             return Halt(outcome=Outcome.SUCCEEDED, reason="what was completed has been undone")
         worse = {Outcome.SUCCEEDED: Outcome.FAILED}
         return Halt(outcome=worse.get(halt.outcome, halt.outcome), reason=halt.reason.lstrip("; "))
+
+    def _summary(self) -> str:
+        said = self._results.summary()
+        if self._order.purpose is not Purpose.CHECK:
+            return said
+        return f"a prediction, nothing was changed: {said.replace('changed', 'would change')}"
 
     def _carry_out(self, stage: Stage) -> Course | None:
         if stage.kind in {StageKind.ANSIBLE, StageKind.CHECKS}:
@@ -221,7 +227,7 @@ class Conduct:
         ]
 
     def _pause(self, stage: Stage) -> Course | None:
-        self._site.watch.on_notice(f"pause of {stage.seconds:g} seconds after wave {stage.wave}")
+        self._site.watch.on_notice(f"pause of {stage.seconds:g} s after wave {stage.wave}")
         until = time.monotonic() + stage.seconds
         while (left := until - time.monotonic()) > 0:
             if self._site.unwanted(Phase.FORWARD):

@@ -8,6 +8,7 @@ Not here: how a plan comes about (`_resolve`), or how it is carried out (`_perfo
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from opsascode.repo import Limits, Runbook, Value
 
 PLAN_FORMAT: Final = "opsascode/plan/v1"
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _PLAN_LIMIT_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -209,12 +211,10 @@ class MovedError(OpsError):
 
     exit_code = ExitCode.REFUSED
 
-    def __init__(self, differences: tuple[str, ...]) -> None:
-        """Say everything that moved."""
-        moved = "; ".join(differences) or "its bytes"
-        super().__init__(
-            f"not run, as this is not what was planned any more: {moved}", advice="plan again, and review it"
-        )
+    def __init__(self, differences: tuple[str, ...], *, advice: str = "plan again, and review it") -> None:
+        """Say everything that moved, one line each."""
+        moved = "".join(f"\n    {each}" for each in differences) or " its bytes"
+        super().__init__(f"not run, as this is not what was planned any more:{moved}", advice=advice)
         self.differences = differences
 
 
@@ -265,11 +265,35 @@ def _differences(path: str, before: Json, after: Json) -> Iterator[str]:
             else:
                 yield from _differences(where, before[key], after[key])
         return
-    yield f"{path} was {_short(before)}, now {_short(after)}"
+    if isinstance(before, list) or isinstance(after, list):
+        yield f"{path}: {_change_of_list(before, after)}"
+    else:
+        yield f"{path} was {_short(before)}, now {_short(after)}"
+
+
+def _change_of_list(before: Json, after: Json) -> str:
+    """Say how two lists differ: the plain values that left and came, or only that they do."""
+    old, new = tuple(_leaves(before)), tuple(_leaves(after))
+    gone = [str(each) for each in old if each not in new]
+    come = [str(each) for each in new if each not in old]
+    if any(isinstance(each, dict) for each in (*old, *new)) or not (gone or come):
+        return "what is done is not the same"
+    parts = [f"{verb} {_short(', '.join(names))}" for verb, names in (("without", gone), ("with", come)) if names]
+    return f"now {' and '.join(parts)}"
+
+
+def _leaves(value: Json) -> Iterator[Json]:
+    if isinstance(value, list):
+        for each in value:
+            yield from _leaves(each)
+    else:
+        yield value
 
 
 def _short(value: Json) -> str:
     text = value if isinstance(value, str) else canonical_bytes(value).decode()
+    if _DIGEST.fullmatch(text):
+        return f"{text[:19]}…"
     return text if len(text) <= 96 else f"{text[:93]}..."  # noqa: PLR2004 - one terminal line
 
 

@@ -93,7 +93,7 @@ def test_a_pause_between_waves_is_kept_and_can_be_canceled(world: World, tmp_pat
     process = world.start("run", "work", "-e", f"place={tmp_path}", "-y")
     assert process.stdout
     lines = iter(process.stdout.readline, "")
-    assert any("pause of 600 seconds" in line for line in lines)
+    assert any("pause of 600 s after" in line for line in lines)
     asked = time.monotonic()
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=20)
