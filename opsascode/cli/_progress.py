@@ -301,7 +301,7 @@ def diff_lines(event: HostResult) -> Iterator[str]:
     """Give the difference a task makes, or would make, line by line; its end is cut off when it is long."""
     if event.diff is None or not event.diff.text.strip():
         return
-    yield from (escape_line(line) for line in event.diff.text.splitlines())
+    yield from (escape_line(line) for line in event.diff.text.rstrip().splitlines())
     if event.diff.bytes > len(event.diff.text.encode()):
         yield f"… {event.diff.bytes} bytes in all"
 
