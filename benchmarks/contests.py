@@ -17,6 +17,7 @@ from history import history
 from measure import Line, contest, processor, seconds, table, wall
 from runbooks import write_repository
 from ssh_hosts import fifty_ssh_hosts
+from stop import cancel
 from worlds import ANSIBLE, BIN, ONE, OPSASCODE, new_place, ops_place, ten_playbooks
 
 if TYPE_CHECKING:
@@ -36,12 +37,14 @@ def all_lines(scratch: Path) -> Iterator[Line]:
     place = ops_place(scratch / "ops")
     yield from ten_steps(place)
     yield from hundred_hosts(place)
+    yield from thousand_hosts(place)
     yield from one_of_ten_thousand(place)
     yield from check(scratch / "large")
     yield from start(place)
     yield from ledger(scratch)
     yield from history(scratch / "history")
     yield from fifty_ssh_hosts(scratch / "ssh")
+    yield from cancel(scratch / "stop")
 
 
 def ten_steps(place: Place) -> Iterator[Line]:
@@ -89,6 +92,29 @@ def hundred_hosts(place: Place) -> Iterator[Line]:
     )
     own = place.memory(*command).own
     yield Line(what="  memory of our own process", ours=f"{own:.0f} MiB", target="< 60 MiB", holds=own < 60)
+
+
+def thousand_hosts(place: Place) -> Iterator[Line]:
+    command = (OPSASCODE, "run", "five", "-i", "inventories/thousand.yml", "--yes")
+    ours, plain = contest(
+        "1,000 hosts, 5 messages",
+        (2, lambda: place.once(*command)),
+        (2, lambda: place.once(ANSIBLE, "-i", "inventories/thousand.yml", "five-thousand.yml")),
+    )
+    ratio = wall(ours) / wall(plain)
+    yield Line(
+        what="1,000 hosts x 5 tasks",
+        ours=seconds(wall(ours)),
+        peer=f"{seconds(wall(plain))} ansible-playbook",
+        ratio=f"{ratio:.3f}",
+        target="≤ 1.05 x",
+        holds=ratio <= 1.05,
+    )
+    own = place.memory(*command).own
+    yield Line(what="  memory of our own process", ours=f"{own:.0f} MiB", target="< 80 MiB", holds=own < 80)
+    runs = sorted((Path(place.environment["XDG_STATE_HOME"]) / "opsascode/runs").iterdir())
+    files = sum(path.is_file() for path in runs[-1].rglob("*"))
+    yield Line(what="  files a run leaves", ours=str(files), target="a handful", holds=files <= 12)
 
 
 def one_of_ten_thousand(place: Place) -> Iterator[Line]:

@@ -48,6 +48,7 @@ def ops_place(home: Path) -> Place:
     (root / ".gitignore").write_text("/*.yml\n!/opsascode.yml\n")
     _inventory(root / "inventories/one.yml", ["web1"])
     _inventory(root / "inventories/hundred.yml", [f"host{number:03}" for number in range(100)])
+    _inventory(root / "inventories/thousand.yml", [f"host{number:04}" for number in range(1000)])
     _large_inventory(root / "inventories/large.yml")
     _runbook(root, "ten", ["{ansible.builtin.command: 'true'}"] * 10)
     _runbook(root, "five", [f"{{ansible.builtin.debug: {{msg: hello {number}}}}}" for number in range(5)])
@@ -63,6 +64,8 @@ def ops_place(home: Path) -> Place:
         ("say", ["-i", "inventories/large.yml", "--limit", ONE]),
     ):
         (root / f"{runbook}.yml").write_text(place.answer(OPSASCODE, "plan", runbook, *words, "--playbook"))
+    many = place.answer(OPSASCODE, "plan", "five", "-i", "inventories/thousand.yml", "--playbook")
+    (root / "five-thousand.yml").write_text(many)
     return place
 
 

@@ -60,10 +60,6 @@ class PlanWords(TargetWords, SecretWords):
     """What a command has that resolves a runbook and runs nothing."""
 
 
-class RunWords(TargetWords, AccessWords):
-    """What a command has that resolves and runs a runbook."""
-
-
 def secret_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add what opens secrets: `--secret`, and Ansible's options for its vault."""
     for option in (

@@ -12,9 +12,9 @@ from opsascode.cli._context import Face, OutputFormat
 from opsascode.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from opsascode.repo import Runbook, Value
+    from opsascode.repo import Value
 
 
 class TargetWords(TypedDict):
@@ -100,20 +100,6 @@ def read_parameters(
         texts[name] = text
         values.pop(name, None)
     return texts, values
-
-
-def secret_values(runbook: Runbook, given: Sequence[str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Ask for the secrets that are still missing: the environment first, then the terminal without echo."""
-    found: dict[str, str] = {}
-    for parameter in runbook.parameters:
-        if not parameter.secret or parameter.name in given:
-            continue
-        value = environ.get(SECRET_ENVIRONMENT_PREFIX + parameter.name.upper())
-        if value is None and can_ask():
-            value = click.prompt(f"{parameter.name} (secret)", hide_input=True, err=True)
-        if value is not None:
-            found[parameter.name] = value
-    return found
 
 
 def can_ask() -> bool:

@@ -15,7 +15,11 @@ from tests.world import COMMAND, World
 PROJECT = Path(__file__).parents[2]
 BIN = COMMAND.parent
 CASES: dict[str, tuple[str, ...]] = {"kinds": ("-e", "@secrets.yml"), "composed": (), "leaf": ("-e", "name=x")}
-NEEDED = {"cache-clear": ("-e", "keys=page:*"), "service-restart": ("-e", "service=web")}
+NEEDED = {
+    "cache-clear": ("-e", "keys=page:*"),
+    "service-restart": ("-e", "service=web"),
+    "site-deploy": ("-e", "release=3"),
+}
 LIBRARY = sorted(path.stem for path in (PROJECT / "playbooks").glob("*.yml"))
 
 

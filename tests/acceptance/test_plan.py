@@ -215,11 +215,28 @@ def test_a_dirty_tree_is_marked_and_a_guardrail_can_refuse_it(world: World) -> N
     assert world.ops("plan", "dirty").code == 0
 
 
-def test_an_approval_that_cannot_be_taken_yet_is_refused(shared: World) -> None:
-    shared.runbook("approved", HELLO, **WHO, approval="{required: 1}")
+def test_a_plan_says_who_will_be_asked_and_what_else_happens_beside_the_steps(shared: World) -> None:
+    between = "between_waves: {pause: 90s, checks: [{id: soak, check: {command: 'true'}}]}"
+    shared.runbook(
+        "approved",
+        HELLO,
+        **{**WHO, "targets": f"{{hosts: web, waves: [1, 2], max_fail_percent: 10, {between}}}"},
+        approval="{required: 2, role: incident-commander}",
+        timeout="30m",
+        lock="[failover]",
+        on_failure="undo",
+    )
     answer = shared.ops("plan", "approved")
-    assert answer.code == 4
-    assert "approval" in answer.out
+    assert answer.code == 0, answer.out + answer.err
+    for told in (
+        "asks before anything is done: 2 approval(s) with the role incident-commander",
+        "pause after wave 1: 1m30s",
+        "checks after wave 1: soak",
+        "while at most 10% of a wave failed: go on without them",
+        "timeout     30m00s",
+        "locks       failover",
+    ):
+        assert told in answer.out
 
 
 def test_the_compiled_playbook_runs_with_plain_ansible_and_gives_the_same_changes(world: World, tmp_path: Path) -> None:

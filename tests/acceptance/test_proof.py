@@ -150,7 +150,7 @@ def test_verify_names_the_entry_that_was_changed(copy: World) -> None:
     assert "entry 3" in answer.out
 
 
-@pytest.mark.parametrize("name", ["plan.json", "results.json", "forward-1/journal.jsonl"])
+@pytest.mark.parametrize("name", ["plan.json", "results.json", "forward-1.1/journal.jsonl"])
 def test_a_changed_file_of_a_run_is_named(copy: World, name: str) -> None:
     run = copy.ops("runs", "list", "--format", "json").json[0]["run"]
     _flip(copy.state / "runs" / run / name, 20)
@@ -190,9 +190,9 @@ def test_a_key_from_the_environment_signs_without_a_file(world: World) -> None:
 
 
 def test_runs_of_two_processes_at_once_are_both_recorded(world: World) -> None:
-    world.runbook("one", TOUCH, targets="{hosts: web1}")
+    world.runbook("one", TOUCH, targets="{hosts: web}")
     world.commit()
-    both = [world.start("run", "one", "-y"), world.start("run", "one", "-y")]
+    both = [world.start("run", "one", "-y", "--limit", host) for host in ("web1", "web2")]
     for process in both:
         out, err = process.communicate(timeout=60)
         assert process.returncode == 0, out + err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
@@ -188,9 +189,11 @@ def test_the_compiled_playbook_makes_the_same_changes_with_plain_ansible(
     playbook = fleet.root / "compiled.yml"
     playbook.write_text(compiled.out)
     command = [COMMAND.parent / "ansible-playbook", "-i", "inventories/local.yml", playbook]
-    plain = subprocess.run(
-        command, cwd=fleet.root, env=fleet.variables(), capture_output=True, text=True, timeout=60, check=False
-    )
+    with tempfile.TemporaryDirectory(prefix="cp-") as sockets:  # the name of a socket has at most 107 bytes
+        variables = {**fleet.variables(), "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets}
+        plain = subprocess.run(
+            command, cwd=fleet.root, env=variables, capture_output=True, text=True, timeout=60, check=False
+        )
     assert plain.returncode == 0, plain.stdout
     assert written(place) == after_ours == dict.fromkeys(NAMES, ("r9\n", 0o640))
 
