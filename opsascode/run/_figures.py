@@ -1,8 +1,8 @@
 """How well has each runbook done, going by the records?
 
 Rules: predictions (`--check`) and undos by hand count for nothing. The success rate is succeeded / (succeeded + failed
-+ canceled + indeterminate). Durations are those of runs that ended; percentiles are nearest-rank: the smallest duration
-that at least so many percent of them do not exceed, so it is always one that was measured.
++ canceled + indeterminate). Durations are those of runs whose end was seen; percentiles are nearest-rank: the smallest
+duration that at least so many percent of them do not exceed, so it is always one that was measured.
 
 Not here: where the records come from (`_history`).
 """
@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from opsascode.run._verdict import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +53,7 @@ def _figures(last: RunSummary, endings: Sequence[tuple[str, float]], runs: int) 
     for outcome, _ in endings:
         counts[outcome] = counts.get(outcome, 0) + 1
     judged = sum(counts[outcome] for outcome in OUTCOMES)
-    durations = [seconds for _, seconds in endings]
+    durations = [seconds for outcome, seconds in endings if outcome != Outcome.INDETERMINATE.value]
     return Figures(
         runbook=last.runbook,
         runs=runs,
