@@ -19,22 +19,35 @@ if TYPE_CHECKING:
     from opsascode.run import History, PastRun
 
 
-def close_abandoned(face: Face) -> None:
-    """Close the runs whose controller was killed, and say so; what cannot be closed now is told, and left as it is."""
-    if not face.state.has_ledger():
-        return
+def close_abandoned(face: Face) -> History | None:
+    """Close the runs whose controller was killed, and say so; gives the past as it is then, `None` when there is none.
+
+    What cannot be closed now is told, and left as it is.
+    """
+    from opsascode.cli._runs import open_history  # noqa: PLC0415 - keeps --help quick
+
+    history = open_history(face)
+    if history is None or not _may_be_abandoned(face, history):
+        return history
     try:
-        _close(face)
+        _close(face, history)
     except (OpsError, OSError) as error:
         click.echo(f"runs that were cut short cannot be closed now: {escape_line(str(error))}", err=True)
+    return open_history(face)
 
 
-def _close(face: Face) -> None:
-    from opsascode.cli._runs import open_history  # noqa: PLC0415 - keeps --help quick
+def _may_be_abandoned(face: Face, history: History) -> bool:
+    """Whether a closer look is worth its time: a run has no end, or is under way by its life and nobody holds it."""
+    from opsascode.run import UNFINISHED, Query  # noqa: PLC0415 - keeps --help quick
+
+    unfinished = history.list(Query(outcome=UNFINISHED, number=1))
+    return bool(unfinished) or bool(face.state.dispatcher().abandoned(datetime.now(UTC)))
+
+
+def _close(face: Face, history: History) -> None:
     from opsascode.run import LifeState, Rescue  # noqa: PLC0415 - keeps --help quick
 
     state = face.state
-    history = open_history(face)
     rescue = Rescue(
         state=state,
         signer=state.signer(os.environ),
@@ -43,8 +56,8 @@ def _close(face: Face) -> None:
         clock=lambda: datetime.now(UTC),
         wait=lambda run: click.echo(f"run {run} was cut short: waiting for what is left of it to end", err=True),
     )
-    for run in rescue.abandoned(history.unfinished() if history else ()):
-        found = rescue.close(run, _recorded(history, run) if history else None)
+    for run in rescue.abandoned(history.unfinished()):
+        found = rescue.close(run, _recorded(history, run))
         if found and found.state is LifeState.INDETERMINATE:
             click.echo(f"run {run} is closed as indeterminate: {escape_line(found.reason)}", err=True)
             ways = f"`opsascode runs resume {run}`, or take it back with `opsascode runs undo {run}`"

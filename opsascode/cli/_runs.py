@@ -82,8 +82,7 @@ def list_runs(face: Face, /, number: int, since: str | None, **asked: str | None
     from opsascode.run import Query  # noqa: PLC0415 - keeps --help quick
 
     begin = None if since is None else moment_before(since, datetime.now(UTC))
-    close_abandoned(face)
-    history = open_history(face)
+    history = close_abandoned(face)
     query = Query(number=number, since=begin, **asked)
     runs = history.list(query) if history else ()
     if face.json:
@@ -122,8 +121,7 @@ def need_history(face: Face) -> History:
     Raises:
         UsageError: nothing was ever recorded there.
     """
-    close_abandoned(face)
-    history = open_history(face)
+    history = close_abandoned(face)
     if history is None:
         raise UsageError("nothing was run here yet")
     return history

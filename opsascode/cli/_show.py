@@ -10,7 +10,7 @@ import click
 from opsascode.cli._abandoned import close_abandoned
 from opsascode.cli._console import count, escape_line, seconds
 from opsascode.cli._options import format_option
-from opsascode.cli._runs import open_history, run_lines
+from opsascode.cli._runs import run_lines
 from opsascode.cli._status import figure_lines, figures_json
 from opsascode.errors import ExitCode
 
@@ -38,8 +38,7 @@ def show_runbook(face: Face, name: str) -> int:
     from opsascode.run import Query, figures  # noqa: PLC0415 - keeps --help quick
 
     runbook = face.repository.runbook(name)
-    close_abandoned(face)
-    history = open_history(face)
+    history = close_abandoned(face)
     last = history.list(Query(runbook=runbook.name, number=_LAST_RUNS)) if history else ()
     told = tuple(each for each in figures(history) if each.runbook == runbook.name) if history else ()
     if face.json:

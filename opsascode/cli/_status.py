@@ -11,7 +11,7 @@ import click
 from opsascode.cli._abandoned import close_abandoned
 from opsascode.cli._console import count, escape_line, seconds, stamp
 from opsascode.cli._options import format_option
-from opsascode.cli._runs import open_history, outcome_word
+from opsascode.cli._runs import outcome_word
 from opsascode.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ def command(face: Face) -> int:
     """Show runs under way and waiting, locks held, and the figures of each runbook, derived from records only."""
     from opsascode.run import UNFINISHED, Query, figures  # noqa: PLC0415 - keeps --help quick
 
-    close_abandoned(face)
-    history = open_history(face)
+    history = close_abandoned(face)
     active = history.list(Query(outcome=UNFINISHED)) if history else ()
     told = figures(history) if history else ()
     locks = _locks(face)

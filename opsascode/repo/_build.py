@@ -23,7 +23,6 @@ from opsascode.repo._documents import (
     Requirements,
     Runbook,
     Scope,
-    Settings,
     Source,
     Targets,
     UndoScope,
@@ -111,27 +110,6 @@ def build_guardrail(document: SourceDocument, source: Source) -> Guardrail:
             triggers=tuple(require.get("triggers", ())),
         ),
         reason=spec["reason"],
-        source=source,
-        position=document.position(),
-    )
-
-
-def build_settings(document: SourceDocument, source: Source) -> Settings:
-    """Build the settings of a repository from a document without problems."""
-    written: Any = document.value
-    spec: Written = written.get("spec") or {}
-    return Settings(
-        name=written["metadata"]["name"],
-        inventory=_texts(spec.get("inventory")),
-        state=spec.get("state"),
-        locks=spec.get("locks"),
-        machine_key=spec.get("keys", {}).get("machine"),
-        environment_allow=_texts(spec.get("environment", {}).get("allow")),
-        prometheus_url=spec.get("prometheus", {}).get("url"),
-        alertmanager_url=spec.get("alertmanager", {}).get("url"),
-        approvals_remote=spec.get("approvals", {}).get("remote"),
-        roles_path=_texts(spec.get("roles_path")),
-        collections_path=_texts(spec.get("collections_path")),
         source=source,
         position=document.position(),
     )

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 
 from opsascode.errors import Position, ResolveError, UsageError
 from opsascode.repo._analysis import analyse
-from opsascode.repo._build import build_guardrail, build_runbook, build_settings
-from opsascode.repo._crosscheck import cross_check
 from opsascode.repo._documents import Guardrail, Kind, Runbook, Settings, Source
 from opsascode.repo._problem import InvalidDocumentsError, Problem, did_you_mean, errors_among, in_order, quoted
 from opsascode.repo._schema import kind_of
+from opsascode.repo._settings import build_settings
 from opsascode.repo._source import load_source
 from opsascode.repo._walk import (
     PEOPLE_FILE,
@@ -66,6 +65,9 @@ class Repository:
             InvalidDocumentsError: the runbook, or one it composes, has problems; it holds all of them.
             UsageError: there is no such runbook.
         """
+        from opsascode.repo._build import build_runbook  # noqa: PLC0415 - settings alone do not need it
+        from opsascode.repo._crosscheck import cross_check  # noqa: PLC0415 - likewise
+
         path = self._path_of(name_or_path)
         read: Read = {}
         if path is None:
@@ -94,6 +96,9 @@ class Repository:
         Raises:
             InvalidDocumentsError: any document in `policies/` has problems, as it might be the one that matters.
         """
+        from opsascode.repo._build import build_guardrail  # noqa: PLC0415 - settings alone do not need it
+        from opsascode.repo._crosscheck import cross_check  # noqa: PLC0415 - likewise
+
         found = find_documents(self.root, (POLICIES,))
         problems = list(found.problems)
         guardrails: list[Guardrail] = []
@@ -274,6 +279,8 @@ def _settings(root: Path) -> Settings:
     if isinstance(data, Problem):
         raise InvalidDocumentsError([data])
     facts = analyse(data, SETTINGS_FILE)
+    from opsascode.repo._crosscheck import cross_check  # noqa: PLC0415 - as above
+
     led_out = cross_check([(SETTINGS_FILE, each) for each in facts.documents], root, Settings())
     problems = errors_among([*facts.problems, *(problem for problem in led_out if problem.code == "outside")])
     documents = load_source(data, SETTINGS_FILE).documents
