@@ -449,7 +449,7 @@ def test_the_terminal_shows_answers_from_elsewhere_as_they_arrive(team: Team) ->
     assert "opsascode approve " in seen.screen
     assert "Who may: bob, carol" in seen.screen
     assert "approved by bob" in seen.screen
-    assert "1 of 2 approvals" in seen.screen
+    assert "approved by carol" in seen.screen  # on a busy machine both may arrive between two looks
     assert "hello" in seen.screen or "succeeded" in seen.screen
 
 

@@ -22,6 +22,7 @@ PARAMETERS = "{place: {type: string}, seconds: {type: integer, default: 60}}"
 
 
 def start_slow(world: World, place: Path, *words: str) -> subprocess.Popen[str]:
+    (place / "on").unlink(missing_ok=True)
     process = world.start("run", "slow", "-e", f"place={place}", "-y", *words)
     eventually((place / "on").exists)
     return process

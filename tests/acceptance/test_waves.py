@@ -71,10 +71,9 @@ def test_hosts_that_failed_within_the_tolerance_are_taken_back(world: World, tmp
 def test_checks_between_waves_look_at_all_hosts_so_far(world: World, tmp_path: Path) -> None:
     between = "between_waves: {checks: [{id: soak, check: {command: 'sh -c \"echo soak {{ inventory_hostname }} >> {{ place }}/log\"'}}]}"
     assert run(world, tmp_path, f"{{hosts: web, waves: [1, 1, 1], {between}}}") == 0
-    assert [line for line in lines_of(tmp_path / "log") if line.startswith("soak")] == [
-        "soak web1",
-        *sorted(["soak web1", "soak web2"]),
-    ]
+    soaked = [line for line in lines_of(tmp_path / "log") if line.startswith("soak")]
+    assert soaked[0] == "soak web1"
+    assert sorted(soaked[1:]) == ["soak web1", "soak web2"]
 
 
 def test_a_check_that_fails_between_waves_ends_the_run(world: World, tmp_path: Path) -> None:
