@@ -78,7 +78,8 @@ def put_question(site: Site, ask: Ask) -> Reply:
         return Reply(reason=site.pulse.canceled_by or "it was canceled") if canceled else Reply(missing=answer.missing)
     if ask.kind is AskKind.MANUAL:
         return _seal(site, ask, answer, by=answer.by)
-    verdict = _Judging(site, request)((*kept_approvals(site.directory), *answer.approvals))
+    judging.look_again()
+    verdict = judging((*kept_approvals(site.directory), *answer.approvals))
     if not (verdict.satisfied or verdict.declined):
         return Reply(missing=verdict.missing)
     counted = verdict.declined or verdict.counted
@@ -129,13 +130,17 @@ def _seal(
 
 
 class _Judging:
-    """Judges approvals for one request, as often as the desk asks."""
+    """Judges approvals for one request, as often as the desk asks, by the people as they were when it was made."""
 
     def __init__(self, site: Site, request: AskRequest) -> None:
         self._site = site
         self._people = site.order.repository.people()
-        self._used = _used_elsewhere(site.ledger, {site.run, *site.earlier_runs})
         self._need = need_of(request, earlier_runs=site.earlier_runs)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Find out which approvals other runs have been let through by since."""
+        self._used = _used_elsewhere(self._site.ledger, {self._site.run, *self._site.earlier_runs})
 
     @property
     def moved(self) -> bool:
