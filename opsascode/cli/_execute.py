@@ -17,7 +17,6 @@ import signal
 import socket
 import sys
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, ParamSpec
@@ -37,9 +36,9 @@ if TYPE_CHECKING:
     from opsascode.policy import Permit, Refusal
     from opsascode.proof import Json
     from opsascode.run import (
-        Access,
         Circumstances,
         LockedOut,
+        Manner,
         Means,
         Order,
         Past,
@@ -60,21 +59,6 @@ EXIT_CODES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
-    """How to carry a run out: everything that is not the plan; all of it comes from options."""
-
-    access: Access | None = None
-    forks: int | None = None
-    verbosity: int = 0
-    diff: bool = False
-    tags: tuple[str, ...] = ()
-    skip_tags: tuple[str, ...] = ()
-    undo: bool = True
-    wait_seconds: float = 0.0
-    approvals: tuple[bytes, ...] = ()
-
-
 def judged(face: Face, resolution: Resolution) -> Permit | Refusal:
     """Ask the guardrails about a plan."""
     from opsascode.policy import judge  # noqa: PLC0415 - keeps --help quick
@@ -93,32 +77,25 @@ def tell_refusal(face: Face, refusal: Refusal) -> int:
     return ExitCode.REFUSED
 
 
-def order_for(face: Face, resolution: Resolution, permit: Permit, manner: Manner, purpose: Purpose) -> Order:
-    """Order a new run."""
-    from opsascode.run import Order  # noqa: PLC0415 - keeps --help quick
+def order_for(
+    face: Face,
+    resolution: Resolution,
+    permit: Permit,
+    manner: Manner,
+    *,
+    purpose: Purpose | None = None,
+    run: str | None = None,
+) -> Order:
+    """Order a new run, or with `run` one that has begun already; without a purpose it does what was planned."""
+    from opsascode.run import Order, Purpose  # noqa: PLC0415 - keeps --help quick
 
-    now = datetime.now(UTC)
-    about = _circumstances(face, manner, f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}")
+    fresh = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     return Order(
         repository=face.repository,
         resolution=resolution,
         permit=permit,
-        circumstances=about,
-        purpose=purpose,
-        approvals=manner.approvals,
-    )
-
-
-def order_to_go_on(face: Face, resolution: Resolution, permit: Permit, manner: Manner, run: str) -> Order:
-    """Order a run that has begun already."""
-    from opsascode.run import Order  # noqa: PLC0415 - keeps --help quick
-
-    return Order(
-        repository=face.repository,
-        resolution=resolution,
-        permit=permit,
-        circumstances=_circumstances(face, manner, run),
-        approvals=manner.approvals,
+        circumstances=_circumstances(face, manner, run or fresh),
+        purpose=purpose or Purpose.RUN,
     )
 
 
@@ -133,7 +110,7 @@ def carry_out(
 
     about = order.circumstances
     core, path = about.tools.ansible_core, about.environment["PATH"]
-    require_sshpass(about.access, order.resolution.inventory, ansible_core=core, path=path)
+    require_sshpass(about.manner.access, order.resolution.inventory, ansible_core=core, path=path)
     face.state.ensure_writable()
     with _stop_requests() as stop, _progress(face, order) as progress:
         means = _means(face, stop.watch(progress))
@@ -246,14 +223,7 @@ def _circumstances(face: Face, manner: Manner, run: str) -> Circumstances:
         ),
         clock=lambda: datetime.now(UTC),
         environment=minimal_environment(os.environ, face.repository.settings.environment_allow),
-        access=manner.access,
-        forks=manner.forks,
-        verbosity=manner.verbosity,
-        diff=manner.diff,
-        tags=manner.tags,
-        skip_tags=manner.skip_tags,
-        undo=manner.undo,
-        wait_seconds=manner.wait_seconds,
+        manner=manner,
     )
 
 
@@ -265,7 +235,7 @@ def _progress(face: Face, order: Order) -> Progress:
         return JsonLines(run)
     word = {"run": "Run", "check": "Prediction", "undo": "Undo"}[order.purpose.value]
     _even_unheard(click.echo)(f"{word} {run}: {escape_line(plan.title)} ({plan.runbook})")
-    plain = order.circumstances.diff or _asks_on_the_way(order)
+    plain = order.circumstances.manner.diff or _asks_on_the_way(order)
     live = face.on_terminal and os.environ.get("TERM") != "dumb" and not plain
     return LiveTable(plan) if live else PlainLines(plan)
 

@@ -11,7 +11,7 @@ import click
 from opsascode.cli._abandoned import close_abandoned
 from opsascode.cli._access import AccessWords, access_options, read_access, read_keyring, tag_words
 from opsascode.cli._console import count, wants_colour
-from opsascode.cli._execute import Manner, carry_out, judged, order_for, tell_refusal
+from opsascode.cli._execute import carry_out, judged, order_for, tell_refusal
 from opsascode.cli._options import TargetWords, format_option, target_options
 from opsascode.cli._plan import plan_lines, resolve_plan_file, resolve_words
 from opsascode.errors import ExitCode, UsageError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from opsascode.cli._context import Face
     from opsascode.cli._secrets import Keyring
     from opsascode.policy import Permit
-    from opsascode.run import Resolution
+    from opsascode.run import Manner, Resolution
 
 
 class MannerWords(AccessWords):
@@ -84,7 +84,9 @@ def command(face: Face, /, what: str, check: bool, diff: bool, **words: Unpack[R
     if not words["yes"] and not check and not _confirmed(face, resolution, verdict):
         click.echo("not confirmed: nothing was run", err=True)
         return ExitCode.REFUSED
-    return carry_out(face, order_for(face, resolution, verdict, manner, Purpose.CHECK if check else Purpose.RUN))
+    return carry_out(
+        face, order_for(face, resolution, verdict, manner, purpose=Purpose.CHECK if check else Purpose.RUN)
+    )
 
 
 def read_manner(words: MannerWords, keyring: Keyring, *, diff: bool) -> Manner:
@@ -93,7 +95,7 @@ def read_manner(words: MannerWords, keyring: Keyring, *, diff: bool) -> Manner:
     Raises:
         UsageError: an option cannot be read, or a password cannot be asked for.
     """
-    from opsascode.run import read_approval_files  # noqa: PLC0415 - keeps --help quick
+    from opsascode.run import Manner, read_approval_files  # noqa: PLC0415 - keeps --help quick
 
     return Manner(
         access=read_access(words, keyring.vault, os.environ),

@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Unpack
 
 import click
 
-from opsascode.cli._abandoned import close_abandoned
 from opsascode.cli._access import AccessWords, access_options, read_access, read_keyring
 from opsascode.cli._console import escape_line
 from opsascode.cli._execute import (
     EXIT_CODES,
-    Manner,
     account,
     carry_out,
     judged,
     order_for,
-    order_to_go_on,
     tell_refusal,
 )
 from opsascode.cli._options import format_option
 from opsascode.cli._plan import resolve_plan_file
 from opsascode.cli._run import MannerWords, manner_options, read_manner
 from opsascode.cli._runs import command as runs
-from opsascode.cli._runs import open_history
+from opsascode.cli._runs import need_history
 from opsascode.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from opsascode.cli._context import Face
     from opsascode.cli._secrets import Keyring
-    from opsascode.run import History, NotNow, PastRun, Resolution
+    from opsascode.policy import Permit
+    from opsascode.run import History, Manner, NotNow, Past, PastRun, Purpose, Resolution
 
-PLAN_FILE: Final = "plan.json"
 _TICK: Final = 0.1
 
 
@@ -47,27 +45,19 @@ _TICK: Final = 0.1
 @click.pass_obj
 def resume(face: Face, /, run: str, diff: bool, **words: Unpack[MannerWords]) -> int:  # noqa: FBT001 - click passes options by name
     """Go on with a run: one that waits for people, or from the first step that was not completed."""
-    from opsascode.policy import Refusal  # noqa: PLC0415 - keeps --help quick
-    from opsascode.run import LifeState, NotNow, Purpose, past_to_resume  # noqa: PLC0415 - keeps --help quick
+    from opsascode.run import LifeState, Purpose, past_to_resume  # noqa: PLC0415 - keeps --help quick
 
-    close_abandoned(face)
-    history, past = _find(face, run)
-    keyring = read_keyring(face, words, os.environ)
-    manner = read_manner(words, keyring, diff=diff)
-    resolution = _resolve_again(face, history, past, words, keyring)
-    verdict = judged(face, resolution)
-    if isinstance(verdict, Refusal):
-        return tell_refusal(face, verdict)
+    again = _judge_again(face, run, words, diff=diff)
+    if again is None:
+        return ExitCode.REFUSED
+    past = again.past
     life = face.state.dispatcher().subscribe(past.run)
     if past.end is None and life and life.state is LifeState.WAITING:
-        order = order_to_go_on(face, resolution, verdict, manner, past.run)
+        order = order_for(face, again.resolution, again.permit, again.manner, run=past.run)
         return carry_out(face, order, start=(past.start, past.start_index))
-    found = past_to_resume(history, past, resolution)
-    if isinstance(found, NotNow):
-        return _tell_not_now(past, found, "continued")
-    if not _agreed(words, f"Go on with {past.runbook}, run {past.run}?"):
-        return ExitCode.REFUSED
-    return carry_out(face, order_for(face, resolution, verdict, manner, Purpose.RUN), past=found)
+    found = past_to_resume(again.history, past, again.resolution)
+    question = f"Go on with {past.runbook}, run {past.run}?"
+    return _carry_on(face, again, found, Purpose.RUN, question=question, agreed=words["yes"])
 
 
 @runs.command("undo")
@@ -78,23 +68,15 @@ def resume(face: Face, /, run: str, diff: bool, **words: Unpack[MannerWords]) ->
 @click.pass_obj
 def undo(face: Face, /, run: str, **words: Unpack[MannerWords]) -> int:
     """Take a run back: undo what it completed, in reverse order, host by host."""
-    from opsascode.policy import Refusal  # noqa: PLC0415 - keeps --help quick
-    from opsascode.run import NotNow, Purpose, past_to_undo  # noqa: PLC0415 - keeps --help quick
+    from opsascode.run import Purpose, past_to_undo  # noqa: PLC0415 - keeps --help quick
 
-    close_abandoned(face)
-    history, past = _find(face, run)
-    keyring = read_keyring(face, words, os.environ)
-    manner = read_manner(words, keyring, diff=False)
-    resolution = _resolve_again(face, history, past, words, keyring)
-    verdict = judged(face, resolution)
-    if isinstance(verdict, Refusal):
-        return tell_refusal(face, verdict)
-    found = past_to_undo(history, past, resolution)
-    if isinstance(found, NotNow):
-        return _tell_not_now(past, found, "taken back")
-    if not _agreed(words, f"Undo what {past.runbook}, run {past.run}, completed?"):
+    again = _judge_again(face, run, words, diff=False)
+    if again is None:
         return ExitCode.REFUSED
-    return carry_out(face, order_for(face, resolution, verdict, manner, Purpose.UNDO), past=found)
+    past = again.past
+    found = past_to_undo(again.history, past, again.resolution)
+    question = f"Undo what {past.runbook}, run {past.run}, completed?"
+    return _carry_on(face, again, found, Purpose.UNDO, question=question, agreed=words["yes"])
 
 
 @runs.command("cancel")
@@ -110,7 +92,6 @@ def cancel(face: Face, /, run: str, no_undo: bool, **words: Unpack[AccessWords])
     """
     from opsascode.run import LifeState  # noqa: PLC0415 - keeps --help quick
 
-    close_abandoned(face)
     history, past = _find(face, run)
     dispatcher = face.state.dispatcher()
     life = dispatcher.subscribe(past.run)
@@ -130,6 +111,7 @@ def cancel(face: Face, /, run: str, no_undo: bool, **words: Unpack[AccessWords])
 def _end_waiting(face: Face, history: History, past: PastRun, words: AccessWords) -> int:
     """Take up a run that waits, only to end it: the request to cancel it is the first thing it hears."""
     from opsascode.policy import Refusal  # noqa: PLC0415 - keeps --help quick
+    from opsascode.run import Manner  # noqa: PLC0415 - keeps --help quick
 
     keyring = read_keyring(face, words, os.environ)
     resolution = _resolve_again(face, history, past, words, keyring)
@@ -137,18 +119,53 @@ def _end_waiting(face: Face, history: History, past: PastRun, words: AccessWords
     if isinstance(verdict, Refusal):
         return tell_refusal(face, verdict)
     manner = Manner(access=read_access(words, keyring.vault, os.environ))
-    order = order_to_go_on(face, resolution, verdict, manner, past.run)
+    order = order_for(face, resolution, verdict, manner, run=past.run)
     code = carry_out(face, order, start=(past.start, past.start_index))
     return ExitCode.DONE if code == EXIT_CODES["canceled"] else code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Again:
+    """An earlier run whose plan is still the same, and may be carried out now."""
+
+    history: History
+    past: PastRun
+    resolution: Resolution
+    permit: Permit
+    manner: Manner
+
+
+def _judge_again(face: Face, run: str, words: MannerWords, *, diff: bool) -> _Again | None:
+    """Find a run, resolve its plan once more and ask the guardrails; `None` when they refuse, which is told."""
+    from opsascode.policy import Refusal  # noqa: PLC0415 - keeps --help quick
+
+    history, past = _find(face, run)
+    keyring = read_keyring(face, words, os.environ)
+    manner = read_manner(words, keyring, diff=diff)
+    resolution = _resolve_again(face, history, past, words, keyring)
+    verdict = judged(face, resolution)
+    if isinstance(verdict, Refusal):
+        tell_refusal(face, verdict)
+        return None
+    return _Again(history=history, past=past, resolution=resolution, permit=verdict, manner=manner)
+
+
+def _carry_on(face: Face, again: _Again, found: Past | NotNow, purpose: Purpose, *, question: str, agreed: bool) -> int:
+    """Make the run that continues or takes back another, when that can be and the person agrees."""
+    from opsascode.run import NotNow, Purpose  # noqa: PLC0415 - keeps --help quick
+
+    if isinstance(found, NotNow):
+        return _tell_not_now(again.past, found, "taken back" if purpose is Purpose.UNDO else "continued")
+    if not (agreed or _agreed(question)):
+        return ExitCode.REFUSED
+    return carry_out(face, order_for(face, again.resolution, again.permit, again.manner, purpose=purpose), past=found)
 
 
 def _find(face: Face, run: str) -> tuple[History, PastRun]:
     """Find a run; `latest` is the newest that was neither a prediction nor an undo."""
     from opsascode.run import LATEST, Query  # noqa: PLC0415 - keeps --help quick
 
-    history = open_history(face)
-    if history is None:
-        raise UsageError("nothing was run here yet")
+    history = need_history(face)
     if run == LATEST:
         run = next((each.run for each in history.list(Query()) if each.mode == "run"), LATEST)
     return history, history.find(run)
@@ -159,7 +176,7 @@ def _resolve_again(face: Face, history: History, past: PastRun, words: AccessWor
     from opsascode.run import MovedError  # noqa: PLC0415 - keeps --help quick
 
     try:
-        return resolve_plan_file(face, history.directory(past) / PLAN_FILE, words["secrets"], keyring)
+        return resolve_plan_file(face, history.plan(past), words["secrets"], keyring)
     except MovedError as error:
         raise MovedError(error.differences, advice=_way_back(past)) from error
     except FileNotFoundError:
@@ -173,9 +190,9 @@ def _way_back(past: PastRun) -> str:
     return f"put back what has changed: git worktree add DIR {commit}, then the same command with --repo DIR"
 
 
-def _agreed(words: MannerWords, question: str) -> bool:
+def _agreed(question: str) -> bool:
     """Ask a person at a terminal; where nobody can answer, the words that were typed are the answer."""
-    if words["yes"] or not (os.isatty(0) and os.isatty(1)) or click.confirm(question, default=False):
+    if not (os.isatty(0) and os.isatty(1)) or click.confirm(question, default=False):
         return True
     click.echo("not confirmed: nothing was run", err=True)
     return False

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from opsascode.run._resolve import Request, Resolution, detect_trigger, resolve, split_waves, subject_of
     from opsascode.run._results import Results, StepResult
     from opsascode.run._retention import Prunable, prunable, prune
-    from opsascode.run._site import Circumstances, Means, Order, Watch, repository_name
+    from opsascode.run._site import Circumstances, Manner, Means, Order, Watch, repository_name
     from opsascode.run._spoken import Spoken, spoken, spoken_so_far
     from opsascode.run._stage import StageOrder
     from opsascode.run._state import LATEST, State
@@ -72,7 +72,7 @@ _ROOMS = {
     "_life": ("Dispatcher", "LifeState"),
     "_recover": ("Recovered", "Rescue"),
     "_past": ("NotNow", "Past", "past_to_resume", "past_to_undo"),
-    "_site": ("Circumstances", "Means", "Order", "Watch", "repository_name"),
+    "_site": ("Circumstances", "Manner", "Means", "Order", "Watch", "repository_name"),
     "_access": ("Access", "VaultSecret", "require_sshpass"),
     "_collections": ("CollectionArchive", "find_collections", "install_collections"),
     "_engine": ("Engine", "RunnerEngine", "StageResult"),
@@ -126,6 +126,7 @@ __all__ = [
     "JournalEvent",
     "LifeState",
     "LockedOut",
+    "Manner",
     "Means",
     "MovedError",
     "NotNow",

@@ -179,11 +179,11 @@ class Conduct:
         return self._undo(self._scope(stage, halt.outcome), stage, halt)
 
     def _wants_undo(self) -> bool:
-        runbook, about = self._resolution.runbook, self._order.circumstances
+        runbook, manner = self._resolution.runbook, self._order.circumstances.manner
         return (
             runbook.on_failure is OnFailure.UNDO
             and self._order.purpose is Purpose.RUN
-            and about.undo
+            and manner.undo
             and self._site.pulse.undo_wanted
         )
 
@@ -285,7 +285,7 @@ class Conduct:
         return result
 
     def _stage_order(self, phase: Phase, hosts: tuple[str, ...], playbook: bytes, begun: StageBegun) -> StageOrder:
-        site, about, provisions = self._site, self._order.circumstances, self._resolution.provisions
+        site, manner, provisions = self._site, self._order.circumstances.manner, self._resolution.provisions
         settings, content = self._order.repository.settings, self._site.content
         kept = self._results.kept()
         forward = phase is Phase.FORWARD
@@ -302,16 +302,16 @@ class Conduct:
             roles_path=provisions.roles_path(settings, content),
             collections_path=provisions.collections_path(settings, content),
             environment=site.environment,
-            access=about.access,
+            access=manner.access,
             facts=site.facts,
             inherit=site.inherit,
             leftovers=site.take_leftovers(),
-            tags=about.tags if forward else (),
-            skip_tags=about.skip_tags if forward else (),
-            forks=about.forks or provisions.settings.forks or 5,
+            tags=manner.tags if forward else (),
+            skip_tags=manner.skip_tags if forward else (),
+            forks=manner.forks or provisions.settings.forks or 5,
             check=self._order.purpose is Purpose.CHECK,
-            diff=about.diff,
-            verbosity=about.verbosity,
+            diff=manner.diff,
+            verbosity=manner.verbosity,
             timeout_seconds=self._seconds_left() if forward else None,
             grace_seconds=GRACE_SECONDS,
         )

@@ -25,6 +25,7 @@ from opsascode.run._asks import (
     kept_approvals,
     read_request,
 )
+from opsascode.run._history_files import RESULTS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 OPEN_FOR: Final = timedelta(days=7)
 """How long a request is listed as open; one that waits longer is found by its run."""
-_RESULTS: Final = "results.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +141,7 @@ class Exchange:
             each
             for each in self.requests()
             if now - each.request.asked <= OPEN_FOR
-            and not (self.state.run_directory(each.request.run) / _RESULTS).exists()
+            and not (self.state.run_directory(each.request.run) / RESULTS_FILE).exists()
         ]
         return tuple(sorted(found, key=lambda each: each.request.asked))
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from opsascode.run._asks import APPROVALS_DIRECTORY
 from opsascode.run._history_files import JOURNAL_FILE, stage_directory, stage_name
 from opsascode.run._journal import JournalReader
 from opsascode.run._trail import TRAIL_FILE
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     from opsascode.proof import Json
     from opsascode.run._journal import JournalEvent
-
-APPROVALS_DIRECTORY: Final = "approvals"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from opsascode.errors import OpsError, UsageError
-from opsascode.run._history_files import RECEIPT_FILE, read_files
+from opsascode.run._history_files import PLAN_FILE, RECEIPT_FILE, read_files
 from opsascode.run._history_index import INDEX_NAME, RunIndex
 from opsascode.run._state import LATEST
 
@@ -291,6 +291,10 @@ class History:
     def directory(self, past: PastRun | RunSummary) -> Path:
         """Give the directory of a run's files."""
         return self._state.run_directory(past.run)
+
+    def plan(self, past: PastRun) -> Path:
+        """Give the place of a run's plan."""
+        return self.directory(past) / PLAN_FILE
 
     def receipt(self, past: PastRun) -> Path:
         """Give the place of a run's receipt."""

@@ -23,9 +23,11 @@ from opsascode.errors import EngineError, LedgerError, ResolveError
 from opsascode.policy import permit_covers
 from opsascode.proof import make_receipt, open_envelope, seal
 from opsascode.repo import inventory_environment
+from opsascode.run._asks import APPROVALS_DIRECTORY
 from opsascode.run._compiler import PLAYBOOK_DIRECTORY
 from opsascode.run._conduct import Conduct, Halt, Suspension
 from opsascode.run._content import materialise
+from opsascode.run._history_files import PLAN_FILE, RECEIPT_FILE, RESULTS_FILE
 from opsascode.run._life import Holder, LifeError, LifeState, Submission, Taken
 from opsascode.run._locks import Busy, Held
 from opsascode.run._plan import StageKind
@@ -44,10 +46,6 @@ if TYPE_CHECKING:
     from opsascode.run._past import Past
     from opsascode.run._site import Means, Order
 
-PLAN_FILE: Final = "plan.json"
-RESULTS_FILE: Final = "results.json"
-RECEIPT_FILE: Final = "receipt.json"
-APPROVALS: Final = "approvals"
 _WAIT_TICK: Final = 0.25
 _LIFE_OF: Final = {
     Outcome.SUCCEEDED: LifeState.SUCCEEDED,
@@ -172,7 +170,7 @@ class _Run:
             site = self._site(lease, RunSubject.of_start(start), before.results)
             site.stages.extend(before.stages)
             site.answers.extend(before.answers)
-            site.approvals.update(_read_approvals(self._directory / APPROVALS))
+            site.approvals.update(read_approvals(self._directory))
             site.entries.extend((entry, *before.entries))
             shutil.rmtree(site.content, ignore_errors=True)
             self._prepare(site.content)
@@ -206,7 +204,7 @@ class _Run:
 
     def _lock(self) -> Busy | None:
         """Hold everything this run needs; wait as long as its circumstances allow."""
-        until = time.monotonic() + self._about.wait_seconds
+        until = time.monotonic() + self._about.manner.wait_seconds
         predicts = self._order.purpose is Purpose.CHECK  # it is in nobody's way, and known to live all the same
         names = () if predicts else self._means.state.scoped(self._order.resolution.locks)
         told = False
@@ -339,7 +337,7 @@ class _Run:
         attachments = {
             PLAN_FILE: self._plan.content,
             RESULTS_FILE: document,
-            **{f"{APPROVALS}/{name}": data for name, data in site.approvals.items()},
+            **{f"{APPROVALS_DIRECTORY}/{name}": data for name, data in site.approvals.items()},
         }
         write_new(self._directory / RECEIPT_FILE, make_receipt(self._ledger, site.entries, attachments))
         return RunReport(
@@ -379,5 +377,6 @@ def _facts_directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="ops-facts-", dir=memory if memory.is_dir() else None))
 
 
-def _read_approvals(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(directory.glob("*.json"))}
+def read_approvals(directory: Path) -> dict[str, bytes]:
+    """Give the approvals in a run's directory by their file names."""
+    return {path.name: path.read_bytes() for path in sorted((directory / APPROVALS_DIRECTORY).glob("*.json"))}

@@ -67,7 +67,7 @@ def put_question(site: Site, ask: Ask) -> Reply:
     )
     write_request(site.directory, request, site.order.resolution.plan.content)
     site.trail.ask(ask.stage)
-    for envelope in (*site.order.approvals, *site.earlier_approvals):
+    for envelope in (*about.manner.approvals, *site.earlier_approvals):
         add_approval(site.directory, envelope)
     judging = _Judging(site, request)
     if ask.kind is AskKind.APPROVAL and judging.moved:

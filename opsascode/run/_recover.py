@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from opsascode.proof import make_receipt, open_envelope, seal
+from opsascode.run._asks import APPROVALS_DIRECTORY
+from opsascode.run._history_files import PLAN_FILE, RECEIPT_FILE, RESULTS_FILE
 from opsascode.run._life import Holder, LifeState, Submission, Taken
-from opsascode.run._perform import APPROVALS, PLAN_FILE, RECEIPT_FILE, RESULTS_FILE
+from opsascode.run._perform import read_approvals
 from opsascode.run._record import Ending, RunSubject, end_statement
 from opsascode.run._results import results_summary
 from opsascode.run._site import write_new
@@ -180,8 +182,8 @@ class _Closing:
         for name in (PLAN_FILE, RESULTS_FILE):
             with contextlib.suppress(FileNotFoundError):
                 yield name, (self._directory / name).read_bytes()
-        for path in sorted((self._directory / APPROVALS).glob("*.json")):
-            yield f"{APPROVALS}/{path.name}", path.read_bytes()
+        for name, data in read_approvals(self._directory).items():
+            yield f"{APPROVALS_DIRECTORY}/{name}", data
 
     def _write(self, name: str, data: bytes) -> None:
         path = self._directory / name

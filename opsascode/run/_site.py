@@ -39,19 +39,13 @@ _PULSE_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Circumstances:
-    """Who starts the run, why, with what tools, and how; identity, clock and environment come from the face.
+class Manner:
+    """How a run is carried out: everything that is not the plan; all of it comes from options.
 
     `undo` is False when nothing is to be undone whatever happens. `wait_seconds` is how long to wait for hosts that
-    another run holds.
+    another run holds. `approvals` are signed statements at hand.
     """
 
-    run: str
-    actor: Actor
-    trigger: Trigger
-    tools: Tools
-    clock: Callable[[], datetime]
-    environment: Mapping[str, str]
     access: Access | None = None
     forks: int | None = None
     verbosity: int = 0
@@ -60,18 +54,31 @@ class Circumstances:
     skip_tags: tuple[str, ...] = ()
     undo: bool = True
     wait_seconds: float = 0.0
+    approvals: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """Who starts the run, why, with what tools, and how; identity, clock and environment come from the face."""
+
+    run: str
+    actor: Actor
+    trigger: Trigger
+    tools: Tools
+    clock: Callable[[], datetime]
+    environment: Mapping[str, str]
+    manner: Manner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is to be run, by whose leave, and in which circumstances; `approvals` are signed statements at hand."""
+    """What is to be run, by whose leave, and in which circumstances."""
 
     repository: Repository
     resolution: Resolution
     permit: Permit
     circumstances: Circumstances
     purpose: Purpose = Purpose.RUN
-    approvals: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
