@@ -13,7 +13,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from opsascode.policy import Approval, Decision
+from opsascode.policy import Approval, Answer
 from opsascode.proof import PAYLOAD_TYPE, PersonKey, PublicKey, pre_authentication, statement_payload, wrap
 from opsascode.repo import People, Person
 
@@ -97,10 +97,10 @@ BOBS_TOKEN = Hand("bob's token", on_token=True)
 
 PEOPLE = People(
     persons=(
-        Person(id="alice", name="Alice", accounts=("alice", "github:alice-x"), roles=(ROLE,), keys=(ALICE.key,)),
-        Person(id="bob", name="Bob", accounts=("bob",), roles=(ROLE,), keys=(BOB.key, BOBS_TOKEN.key)),
-        Person(id="carol", name="Carol", accounts=("carol",), roles=(ROLE,), keys=(CAROL.key,)),
-        Person(id="dave", name="Dave", accounts=("dave",), roles=("reader",), keys=(DAVE.key,)),
+        Person(id="alice", name="Alice", accounts=("alice", "github:alice-x"), roles=(ROLE, "run-approver"), keys=(ALICE.key,)),
+        Person(id="bob", name="Bob", accounts=("bob",), roles=(ROLE, "run-approver"), keys=(BOB.key, BOBS_TOKEN.key)),
+        Person(id="carol", name="Carol", accounts=("carol",), roles=(ROLE, "run-approver"), keys=(CAROL.key,)),
+        Person(id="dave", name="Dave", accounts=("dave",), roles=("reader", "run-approver"), keys=(DAVE.key,)),
         Person(id="ci", name="CI", accounts=("runner",)),
     )
 )
@@ -110,7 +110,7 @@ def approval(person: str = "bob", **changes: Any) -> Approval:
     """An approval that is right in every way for `need()` of the tests."""
     made = Approval(
         person=person,
-        decision=Decision.APPROVE,
+        decision=Answer.APPROVE,
         reason="looks right",
         plan=PLAN,
         stage="0.1",

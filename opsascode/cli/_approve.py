@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
 import click
 
@@ -32,11 +33,15 @@ class _Words(TypedDict):
 
     person: str | None
     key: Path | None
+    propose: bool
     decline: bool
     reason: str
     stage: str | None
     out: Path | None
     yes: bool
+
+
+_RUN: Final = re.compile(r"latest|[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +53,9 @@ class _Answer:
 
 
 @click.command()
-@click.argument("what", metavar="[RUN|REQUEST-FILE|PLAN-FILE]", default="")
+@click.argument("what", metavar="[CHANGE|RUN|REQUEST-FILE|PLAN-FILE]", default="")
 @click.option(
-    "--as", "person", metavar="PERSON", help="Who you are in policies/people.yml [default: whose key is here]."
+    "--as", "person", metavar="PERSON", help="Who you are in the trust root [default: whose key is here]."
 )
 @click.option(
     "--key",
@@ -58,6 +63,7 @@ class _Answer:
     metavar="FILE",
     help="The key to sign with, or its .pub file for ssh-agent.",
 )
+@click.option("--propose", is_flag=True, help="Propose a change of the policies; two others must approve it then.")
 @click.option("--decline", is_flag=True, help="Refuse, with a reason; one refusal stops the run.")
 @click.option("--reason", default="", metavar="TEXT", help="Why; it is signed and recorded.")
 @click.option("--stage", metavar="STAGE", help="Which question, where a plan asks several [default: the open one].")
@@ -71,13 +77,17 @@ class _Answer:
 @format_option
 @click.pass_obj
 def command(face: Face, /, what: str, listing: bool, **words: Unpack[_Words]) -> int:  # noqa: FBT001 - click passes options by name
-    """Approve, or decline, what a waiting RUN asks; or the start of a plan, before any run.
+    """Approve, or decline, a CHANGE of the policies (a branch or commit), what a waiting RUN asks, or the start of a plan.
 
     What is shown is what is signed: the digest is computed from the plan itself, never taken from whoever asks.
     """
+    if what and not listing and _is_change(face, what):
+        return _answer_change(face, what, words)
+    if words["propose"]:
+        raise UsageError(f"{what or 'nothing'} is no change that could be proposed", advice="name a branch or a commit")
     exchange = open_exchange(face)
     exchange.refresh()
-    people = face.repository.people()
+    people = face.people()
     if listing or not what:
         return _list(face, exchange, people)
     if words["decline"] and not words["reason"] and not _on_terminal():
@@ -92,6 +102,22 @@ def command(face: Face, /, what: str, listing: bool, **words: Unpack[_Words]) ->
     answer = _sign(exchange, written, signatory, reason, words)
     _tell(face, exchange, written, signatory, answer, declined=words["decline"])
     return ExitCode.DONE
+
+
+def _is_change(face: Face, what: str) -> bool:
+    """Tell a change, which Git knows by that name, from a file and from a run."""
+    from opsascode.cli._change import is_change  # noqa: PLC0415 - keeps --help quick
+
+    return not Path(what).is_file() and not _RUN.fullmatch(what) and is_change(face, what)
+
+
+def _answer_change(face: Face, what: str, words: _Words) -> int:
+    from opsascode.cli._change import ChangeWords, answer_change  # noqa: PLC0415 - keeps --help quick
+    from opsascode.policy import Said  # noqa: PLC0415 - keeps --help quick
+
+    said = Said.PROPOSE if words["propose"] else Said.DECLINE if words["decline"] else Said.APPROVE
+    chosen = {name: words[name] for name in ("reason", "person", "key", "out", "yes")}  # type: ignore[literal-required]
+    return answer_change(face, what, ChangeWords(said=said, **chosen))
 
 
 def open_exchange(face: Face) -> Exchange:
@@ -156,7 +182,7 @@ def _check_subject(face: Face, written: WrittenRequest) -> None:
     if written.request.repository != here:
         raise NotAllowedError(
             f"this is asked by the repository {written.request.repository!r}, and here is {here!r}",
-            advice="approve it in a clone of that repository, whose people.yml counts",
+            advice="approve it in a clone of that repository, whose trust root counts",
         )
 
 
@@ -183,12 +209,12 @@ def _confirmed(face: Face, written: WrittenRequest, signatory: Signatory, words:
 
 def _sign(exchange: Exchange, written: WrittenRequest, signatory: Signatory, reason: str, words: _Words) -> _Answer:
     """Sign, and leave the answer where it is looked for; a file that was asked for is the only place then."""
-    from opsascode.policy import MAX_REASON, Decision  # noqa: PLC0415 - keeps --help quick
+    from opsascode.policy import MAX_REASON, Answer  # noqa: PLC0415 - keeps --help quick
 
     if len(reason) > MAX_REASON:
         raise UsageError(f"a reason of {len(reason)} characters, and {MAX_REASON} is the most")
     request = written.request
-    decision = Decision.DECLINE if words["decline"] else Decision.APPROVE
+    decision = Answer.DECLINE if words["decline"] else Answer.APPROVE
     envelope = sign_answer(request, signatory, decision, reason)
     out = words["out"]
     if out is not None:

@@ -13,10 +13,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from opsascode.repo import Repository
-    from opsascode.run import State
+    from opsascode.cli._policy_desk import PolicyDesk
+    from opsascode.proof import TrustChain
+    from opsascode.repo import People, Repository
+    from opsascode.run import Rules, State
 
 
 class OutputFormat(Enum):
@@ -56,6 +59,58 @@ class Face:
         from opsascode.run import State  # noqa: PLC0415 - keeps --help quick
 
         return State.of(self.repository, os.environ)
+
+    def rules_for(self, hosts: Sequence[str]) -> Rules:
+        """Give what is enforced here for a run on some hosts: the applied pack, that of a broken glass, or the work tree.
+
+        The work tree's own policies hold only where no trust root is pinned.
+
+        Raises:
+            NotAppliedError: a trust root is pinned, and no pack was applied yet.
+            ProofError: the pack cannot be read as it was applied.
+        """
+        from datetime import UTC, datetime  # noqa: PLC0415 - keeps --help quick
+
+        from opsascode.run import NotAppliedError, rules_of_pack, rules_of_work_tree  # noqa: PLC0415 - keeps --help quick
+
+        desk = self.policies
+        if desk.pin is None:
+            return rules_of_work_tree(self.repository)
+        name = desk.log.in_force(hosts, datetime.now(UTC))
+        if name is None:
+            raise NotAppliedError(
+                "a trust root is pinned here, and no policy pack was applied yet: nothing may run",
+                advice="opsascode policy apply",
+            )
+        return rules_of_pack(desk.store, name, pin=desk.pin.repository)
+
+    @cached_property
+    def policies(self) -> PolicyDesk:
+        """Give the policy side of this clone, as this command found it."""
+        from opsascode.cli._policy_desk import PolicyDesk  # noqa: PLC0415 - keeps --help quick
+
+        return PolicyDesk(face=self)
+
+    def trusted(self) -> TrustChain:
+        """Give the trust root as it is committed now and as this machine believes it; read anew each time.
+
+        Raises:
+            ProofError: there is none, none is pinned here, or what is committed does not hold.
+        """
+        from opsascode.run import trusted_chain  # noqa: PLC0415 - keeps --help quick
+
+        return trusted_chain(self.repository, self.state)
+
+    def people(self) -> People:
+        """Give the people of the trust root that counts now.
+
+        Raises:
+            ProofError: as `trusted`.
+        """
+        from opsascode.repo import people_of  # noqa: PLC0415 - keeps --help quick
+
+        newest = self.trusted().current
+        return people_of(newest.root, newest.digest)
 
 
 def cache_directory() -> Path:

@@ -190,7 +190,7 @@ class _Waiting:
         place = self._face.state.run_directory(request.run) / "asks" / f"{request.ask.stage}.json"
         written = read_request(place.read_bytes(), name=str(place))
         click.echo("\nThe run waits for approval: " + "\n".join(request_lines(written.request, written.plan)))
-        people = self._face.repository.people()
+        people = self._face.people()
         able = [each.id for each in people.with_role(request.ask.role) if may_answer(people, request, each)]
         elsewhere = self._exchange.announce(request)
         where = "in any clone of this repository" if elsewhere else "in this account on this machine"
@@ -226,9 +226,9 @@ class _Waiting:
             click.echo(f"  {escape_text(str(error))}")
 
     def _sign(self, name: str, file: Path | None, *, declines: bool) -> None:
-        from opsascode.policy import Decision  # noqa: PLC0415 - keeps --help quick
+        from opsascode.policy import Answer  # noqa: PLC0415 - keeps --help quick
 
-        signatory = choose_signatory(self._face.repository.people(), self._request, name=name, file=file)
+        signatory = choose_signatory(self._face.people(), self._request, name=name, file=file)
         key, verb = signatory.at_hand, "Decline" if declines else "Approve"
         said = self._keyboard.prompt(f"{verb} as {name} with {key.key.keyid} ({escape_line(key.place)})? [y/N]")
         if said is None or said.casefold() not in {"y", "yes"}:
@@ -237,7 +237,7 @@ class _Waiting:
         reason = _noted(self._keyboard, "Reason:", needed=True) if declines else ""
         if reason is None:
             return
-        envelope = sign_answer(self._request, signatory, Decision.DECLINE if declines else Decision.APPROVE, reason)
+        envelope = sign_answer(self._request, signatory, Answer.DECLINE if declines else Answer.APPROVE, reason)
         if not self._exchange.leave(self._request.run, self._request.plan_digest, envelope):
             raise UsageError("the answer could be left nowhere")
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Past,
         Purpose,
         Resolution,
+        Rules,
         RunReport,
         Waiting,
         Watch,
@@ -59,13 +60,19 @@ EXIT_CODES: Final = {
 }
 
 
-def judged(face: Face, resolution: Resolution) -> Permit | Refusal:
-    """Ask the guardrails about a plan."""
-    from opsascode.policy import judge  # noqa: PLC0415 - keeps --help quick
+def judged(face: Face, resolution: Resolution, rules: Rules | None = None) -> Permit | Refusal:
+    """Judge a plan by what is enforced here, or by rules that will be."""
+    from opsascode.policy import Refusal, judge  # noqa: PLC0415 - keeps --help quick
     from opsascode.run import detect_trigger, subject_of  # noqa: PLC0415 - keeps --help quick
 
+    rules = rules or face.rules_for(resolution.plan.hosts)
     subject = subject_of(resolution, detect_trigger(os.environ))
-    return judge(face.repository.guardrails(), subject, now=datetime.now(UTC))
+    verdict = judge(rules.guardrails, subject, now=datetime.now(UTC))
+    unapplied = rules.unapplied(resolution.plan, face.repository.root)
+    if not unapplied:
+        return verdict
+    others = verdict.reasons if isinstance(verdict, Refusal) else ()
+    return Refusal(plan_digest=subject.plan_digest, reasons=(*unapplied, *others))
 
 
 def tell_refusal(face: Face, refusal: Refusal) -> int:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "init": ("opsascode.cli._init", "Make a new ops repository."),
     "check": ("opsascode.cli._check", "Check the documents of an ops repository."),
     "plan": ("opsascode.cli._plan", "Resolve a runbook into a plan and show what would be done."),
     "run": ("opsascode.cli._run", "Run a runbook, or exactly the plan in a file."),
@@ -25,7 +26,9 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "runs": ("opsascode.cli._runs", "List and show past runs."),
     "status": ("opsascode.cli._status", "Show runs under way, locks held, and how well each runbook does."),
     "show": ("opsascode.cli._show", "Show a runbook: what it does, and how well it has done."),
+    "policy": ("opsascode.cli._policy", "Policy packs: what is enforced, what was before, and how it may change."),
     "verify": ("opsascode.cli._verify", "Verify a run, a receipt or the whole ledger."),
+    "trust": ("opsascode.cli._trust", "Say whom to trust: make, show, propose, sign and pin the trust root."),
     "ledger": ("opsascode.cli._ledger", "Read the ledger: log, prove, checkpoint."),
 }
 
@@ -108,12 +111,14 @@ def run_command_line(arguments: Sequence[str]) -> int:  # noqa: PLR0911 - one re
 
 
 def _tell(error: OpsError, arguments: Sequence[str]) -> None:
+    code = str(getattr(error, "code", ""))
     if _wants_json(arguments):
         import json  # noqa: PLC0415 - keeps --help quick
 
         place = error.position
         body = {
             "error": type(error).__name__,
+            "code": code or None,
             "message": error.message,
             "position": {"path": place.path, "line": place.line, "column": place.column} if place else None,
             "mend": error.advice,
@@ -122,7 +127,8 @@ def _tell(error: OpsError, arguments: Sequence[str]) -> None:
         click.echo(json.dumps(body), err=True)
         return
     where = f"{error.position}: " if error.position else ""
-    click.echo(f"error: {escape_text(where + error.message)}", err=True)
+    shown = f" [{code}]" if code and f"[{code}]" not in error.message else ""
+    click.echo(f"error: {escape_text(where + error.message)}{shown}", err=True)
     if error.advice:
         click.echo(f"  {escape_text(error.advice)}", err=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from opsascode.cli._secrets import Keyring
     from opsascode.policy import Permit, Refusal
+    from opsascode.proof import TrustChain
     from opsascode.run import Plan, Resolution
 
 _HOSTS_SHOWN = 8
@@ -39,8 +40,8 @@ _HOSTS_SHOWN = 8
 @click.pass_obj
 def command(face: Face, /, runbook: str, out: Path | None, playbook: bool, **words: Unpack[PlanWords]) -> int:  # noqa: FBT001 - click passes options by name
     """Resolve RUNBOOK (a name, or a path) into a plan and show what would be done; nothing is touched."""
-    from opsascode.policy import Refusal, judge  # noqa: PLC0415 - keeps --help quick
-    from opsascode.run import detect_trigger, subject_of  # noqa: PLC0415 - keeps --help quick
+    from opsascode.cli._execute import judged  # noqa: PLC0415 - keeps --help quick
+    from opsascode.policy import Refusal  # noqa: PLC0415 - keeps --help quick
 
     resolution = resolve_words(face, runbook, words, read_keyring(face, words, os.environ))
     if playbook:
@@ -48,8 +49,7 @@ def command(face: Face, /, runbook: str, out: Path | None, playbook: bool, **wor
         body = {"playbook": text, "digest": resolution.plan.digest}
         click.echo(json.dumps(body) if face.json else text, nl=face.json)
         return ExitCode.DONE
-    subject = subject_of(resolution, detect_trigger(os.environ))
-    verdict = judge(face.repository.guardrails(), subject, now=datetime.now(UTC))
+    verdict = judged(face, resolution)
     if out:
         _write(out, resolution.plan.content + b"\n")
     if face.json:
@@ -73,12 +73,19 @@ def resolve_words(face: Face, runbook: str, words: PlanWords, keyring: Keyring) 
         texts=texts,
         values=values,
         secrets=secrets,
+        rules=face.rules_for,
     )
-    return resolve(face.repository, request, environ=os.environ, cache=cache_directory())
+    return resolve(
+        face.repository, request, environ=os.environ, cache=cache_directory(), trusted=face.trusted
+    )
 
 
-def resolve_plan_file(face: Face, path: Path, secret_words: Sequence[str], keyring: Keyring) -> Resolution:
+def resolve_plan_file(
+    face: Face, path: Path, secret_words: Sequence[str], keyring: Keyring, *, asks_nobody: bool = False
+) -> Resolution:
     """Resolve what a plan file says again, and refuse when anything it was resolved from has moved.
+
+    Where nobody will be asked any more, the trust root may have: the version the plan was made with is still proven.
 
     Raises:
         MovedError: the plan that comes out is not the plan in the file.
@@ -93,11 +100,25 @@ def resolve_plan_file(face: Face, path: Path, secret_words: Sequence[str], keyri
         limit=written.limit,
         values=written.values_for(document),
         secrets=keyring.secrets(document, secret_words, (), os.environ),
+        rules=face.rules_for,
     )
-    resolution = resolve(face.repository, request, environ=os.environ, cache=cache_directory())
+    resolution = resolve(
+        face.repository,
+        request,
+        environ=os.environ,
+        cache=cache_directory(),
+        trusted=(lambda: _as_planned(face.trusted(), written.root_version)) if asks_nobody else face.trusted,
+    )
     if resolution.plan.digest != written.digest:
         raise MovedError(what_moved(written.content, resolution.plan.to_json()))
-    return resolution
+    return replace(resolution, trusted=face.trusted)
+
+
+def _as_planned(chain: TrustChain, version: int) -> TrustChain:
+    """Give the trust root as it was when its newest version was this one."""
+    from opsascode.proof import TrustChain  # noqa: PLC0415 - keeps --help quick
+
+    return TrustChain(roots=chain.roots[:version] or chain.roots)
 
 
 def plan_lines(plan: Plan, verdict: Permit | Refusal, out: Path | None) -> Iterator[str]:

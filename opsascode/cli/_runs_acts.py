@@ -70,7 +70,7 @@ def undo(face: Face, /, run: str, **words: Unpack[MannerWords]) -> int:
     """Take a run back: undo what it completed, in reverse order, host by host."""
     from opsascode.run import Purpose, past_to_undo  # noqa: PLC0415 - keeps --help quick
 
-    again = _judge_again(face, run, words, diff=False)
+    again = _judge_again(face, run, words, diff=False, asks_nobody=True)
     if again is None:
         return ExitCode.REFUSED
     past = again.past
@@ -114,7 +114,7 @@ def _end_waiting(face: Face, history: History, past: PastRun, words: AccessWords
     from opsascode.run import Manner  # noqa: PLC0415 - keeps --help quick
 
     keyring = read_keyring(face, words, os.environ)
-    resolution = _resolve_again(face, history, past, words, keyring)
+    resolution = _resolve_again(face, history, past, words, keyring, asks_nobody=True)
     verdict = judged(face, resolution)
     if isinstance(verdict, Refusal):
         return tell_refusal(face, verdict)
@@ -135,14 +135,16 @@ class _Again:
     manner: Manner
 
 
-def _judge_again(face: Face, run: str, words: MannerWords, *, diff: bool) -> _Again | None:
+def _judge_again(
+    face: Face, run: str, words: MannerWords, *, diff: bool, asks_nobody: bool = False
+) -> _Again | None:
     """Find a run, resolve its plan once more and ask the guardrails; `None` when they refuse, which is told."""
     from opsascode.policy import Refusal  # noqa: PLC0415 - keeps --help quick
 
     history, past = _find(face, run)
     keyring = read_keyring(face, words, os.environ)
     manner = read_manner(words, keyring, diff=diff)
-    resolution = _resolve_again(face, history, past, words, keyring)
+    resolution = _resolve_again(face, history, past, words, keyring, asks_nobody=asks_nobody)
     verdict = judged(face, resolution)
     if isinstance(verdict, Refusal):
         tell_refusal(face, verdict)
@@ -171,12 +173,16 @@ def _find(face: Face, run: str) -> tuple[History, PastRun]:
     return history, history.find(run)
 
 
-def _resolve_again(face: Face, history: History, past: PastRun, words: AccessWords, keyring: Keyring) -> Resolution:
+def _resolve_again(
+    face: Face, history: History, past: PastRun, words: AccessWords, keyring: Keyring, *, asks_nobody: bool = False
+) -> Resolution:
     """Resolve the run's own plan again; it must still be the same."""
     from opsascode.run import MovedError  # noqa: PLC0415 - keeps --help quick
 
     try:
-        return resolve_plan_file(face, history.plan(past), words["secrets"], keyring)
+        return resolve_plan_file(
+            face, history.plan(past), words["secrets"], keyring, asks_nobody=asks_nobody
+        )
     except MovedError as error:
         raise MovedError(error.differences, advice=_way_back(past)) from error
     except FileNotFoundError:

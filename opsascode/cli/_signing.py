@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Final
 from opsascode.errors import ExitCode, OpsError, ProofError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from opsascode.policy import Decision
-    from opsascode.proof import PersonKey
+    from opsascode.policy import Answer
+    from opsascode.proof import PersonKey, Statement
     from opsascode.repo import People, Person
     from opsascode.run import AskRequest
 
@@ -61,18 +61,30 @@ class Signatory:
 
 
 def choose_signatory(people: People, request: AskRequest, *, name: str | None, file: Path | None) -> Signatory:
-    """Find who signs, with what: as far as it was not said, by what is at hand here.
+    """Find who answers a request, with what: as far as it was not said, by what is at hand here.
 
     Raises:
         NotAllowedError: the person cannot answer this.
         UsageError: nobody, or more than one person, can sign here.
     """
-    if not people.persons:
-        raise NotAllowedError("nobody can approve anything here", advice="list people and keys in policies/people.yml")
+    return choose_person(people, lambda person: why_not(people, request, person), name=name, file=file)
+
+
+def choose_person(
+    people: People, objection: Callable[[Person], str], *, name: str | None, file: Path | None
+) -> Signatory:
+    """Find who signs, with what: as far as it was not said, by what is at hand here.
+
+    `objection` says why what a person signs would not count, or nothing when it would.
+
+    Raises:
+        NotAllowedError: what the person signs would not count.
+        UsageError: nobody, or more than one person, can sign here.
+    """
     wanted = None if name is None else people.person(name)
     if name is not None and wanted is None:
-        raise UsageError(f"policies/people.yml knows no {name}", advice=f"it knows {_ids(people.persons)}")
-    at_hand = [_key_in(file, people)] if file is not None else list(_keys_at_hand())
+        raise UsageError(f"the trust root knows no {name}", advice=f"it knows {_ids(people.persons)}")
+    at_hand = [_key_in(file, people)] if file is not None else list(keys_at_hand())
     found = [
         Signatory(person=person, at_hand=each)
         for person in ((wanted,) if wanted else people.persons)
@@ -81,9 +93,9 @@ def choose_signatory(people: People, request: AskRequest, *, name: str | None, f
     ]
     if not found:
         raise _no_key(wanted, file)
-    able = [each for each in found if may_answer(people, request, each.person)]
+    able = [each for each in found if not objection(each.person)]
     if not able:
-        raise NotAllowedError(why_not(people, request, found[0].person), advice="ask somebody else to answer")
+        raise NotAllowedError(objection(found[0].person), advice="ask somebody else to sign")
     persons = {each.person.id for each in able}
     if len(persons) > 1:
         raise UsageError(f"keys of {', '.join(sorted(persons))} are here", advice="say who you are: --as PERSON")
@@ -98,15 +110,15 @@ def may_answer(people: People, request: AskRequest, person: Person) -> bool:
 def why_not(people: People, request: AskRequest, person: Person) -> str:
     """Say why the answer of a person cannot count, or nothing when it can."""
     role = request.ask.role
-    if role is not None and role not in person.roles:
-        return f"{person.id} does not have the role {role}"
+    if not person.has_role(role):
+        return f"{person.id} does not have the role {role or 'run-approver'}"
     accounts = [each for each in (request.requester, *request.aliases) if each]
     if any(person in people.behind(account) for account in accounts):
         return f"{person.id} started this, and cannot approve it"
     return ""
 
 
-def sign_answer(request: AskRequest, signatory: Signatory, decision: Decision, reason: str) -> bytes:
+def sign_answer(request: AskRequest, signatory: Signatory, decision: Answer, reason: str) -> bytes:
     """Let a person sign their answer to a request; the run id is empty for a plan that was not started.
 
     Raises:
@@ -130,11 +142,21 @@ def sign_answer(request: AskRequest, signatory: Signatory, decision: Decision, r
         expires=now + min(request.ask.lifetime, MAX_LIFETIME, timedelta(hours=72)),
         nonce=secrets.token_hex(16),
     )
-    from opsascode.proof import PAYLOAD_TYPE, pre_authentication, statement_payload, wrap  # noqa: PLC0415 - likewise
+    return sign_statement(approval.statement(), signatory.at_hand)
 
-    payload = statement_payload(approval.statement())
-    signature = _signature(signatory.at_hand, pre_authentication(PAYLOAD_TYPE, payload))
-    return wrap(payload, keyid=signatory.at_hand.key.keyid, signature=signature)
+
+def sign_statement(statement: Statement, at_hand: KeyAtHand, *, onto: bytes | None = None) -> bytes:
+    """Let a person sign a statement; the signature is added to those of an envelope `onto` that holds it already.
+
+    Raises:
+        UsageError: the person did not sign.
+        ProofError: what came back is no good signature of this key, or the envelope holds something else.
+    """
+    from opsascode.proof import PAYLOAD_TYPE, add_signature, pre_authentication, statement_payload  # noqa: PLC0415 - keeps --help quick
+
+    payload = statement_payload(statement)
+    signature = _signature(at_hand, pre_authentication(PAYLOAD_TYPE, payload))
+    return add_signature(onto, payload, at_hand.key.keyid, signature)
 
 
 def _signature(at_hand: KeyAtHand, message: bytes) -> bytes:
@@ -160,7 +182,7 @@ def _signature(at_hand: KeyAtHand, message: bytes) -> bytes:
     return signature
 
 
-def _keys_at_hand() -> Iterator[KeyAtHand]:
+def keys_at_hand() -> Iterator[KeyAtHand]:
     """Give the keys of `~/.ssh` and of ssh-agent, each once."""
     seen: set[bytes] = set()
     for file in sorted(Path.home().glob(".ssh/*.pub")):
@@ -169,14 +191,21 @@ def _keys_at_hand() -> Iterator[KeyAtHand]:
             private = file.with_suffix("")
             seen.add(key.raw)
             yield KeyAtHand(key=key, place=str(file), file=private if private.exists() else file)
+    for key, _, _ in agent_keys():
+        if key.raw not in seen:
+            seen.add(key.raw)
+            yield KeyAtHand(key=key, place="ssh-agent")
+
+
+def agent_keys() -> Iterator[tuple[PersonKey, str, str]]:
+    """Give the keys of ssh-agent that can be used, each with its comment and its whole line."""
     if "SSH_AUTH_SOCK" not in os.environ:
         return
     told = _run([_program("ssh-add"), "-L"], seconds=_LISTING_SECONDS)
     for line in told.stdout.decode(errors="replace").splitlines():
         key = _key_of(line)
-        if key is not None and key.raw not in seen:
-            seen.add(key.raw)
-            yield KeyAtHand(key=key, place="ssh-agent")
+        if key is not None:
+            yield key, " ".join(line.split()[2:]), line
 
 
 def _key_in(file: Path, people: People) -> KeyAtHand:
@@ -192,9 +221,7 @@ def _key_in(file: Path, people: People) -> KeyAtHand:
         fingerprints = told.stdout.decode(errors="replace").split()
         key = next((each for each in people.keys if each.keyid in fingerprints), None)
     if key is None:
-        raise UsageError(
-            f"{file} holds no key that policies/people.yml lists", advice="use a key file, or its .pub file"
-        )
+        raise UsageError(f"{file} holds no key that the trust root lists", advice="use a key file, or its .pub file")
     return KeyAtHand(key=key, place=str(file), file=file)
 
 
@@ -215,7 +242,7 @@ def _key_of(line: str) -> PersonKey | None:
 
 
 def _no_key(person: Person | None, file: Path | None) -> UsageError:
-    whose = f"of {person.id}" if person else "that policies/people.yml lists"
+    whose = f"of {person.id}" if person else "that the trust root lists"
     if file is not None:
         return UsageError(f"{file} is no key {whose}")
     return UsageError(

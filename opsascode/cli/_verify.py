@@ -32,9 +32,12 @@ if TYPE_CHECKING:
     metavar="FILE|KEY",
     help="A public key (file or `ssh-ed25519 ...` line) to verify a receipt with; needed on another machine.",
 )
+@click.option(
+    "--root", metavar="DIGEST", help="The first trust root, by which people are told [default: what is pinned here]."
+)
 @format_option
 @click.pass_obj
-def command(face: Face, /, what: str | None, *, everything: bool, keys: Sequence[str]) -> int:
+def command(face: Face, /, what: str | None, *, everything: bool, keys: Sequence[str], root: str | None) -> int:
     """Verify a RUN (id or `latest`), a RECEIPT file, or with --all the whole ledger.
 
     Exit code 5: something is not what was signed.
@@ -42,14 +45,15 @@ def command(face: Face, /, what: str | None, *, everything: bool, keys: Sequence
     if (what is None) != everything:
         raise UsageError("say what to verify: a run, a receipt file, or --all")
     if what is not None and Path(what).is_file():
-        return _verify_receipt(face, Path(what), keys)
+        return _verify_receipt(face, Path(what), keys, root)
     if keys:
         raise UsageError(f"there is no receipt file {what}", advice="--key is only for verifying a receipt")
     return _verify_ledger(face, what)
 
 
-def _verify_receipt(face: Face, path: Path, words: Sequence[str]) -> int:
+def _verify_receipt(face: Face, path: Path, words: Sequence[str], root: str | None) -> int:
     from opsascode.proof import verify_receipt  # noqa: PLC0415 - keeps --help quick
+    from opsascode.run import Pins, allowances  # noqa: PLC0415 - keeps --help quick
 
     keys = [_public_key(word) for word in words] or [*face.state.public_keys(os.environ)]
     verdict = verify_receipt(path.read_bytes(), keys)
@@ -62,7 +66,12 @@ def _verify_receipt(face: Face, path: Path, words: Sequence[str]) -> int:
             for attachment in verdict.attachments
         ]
     )
-    return _answer(face, str(path), facts, [str(fault) for fault in verdict.faults])
+    faults = [str(fault) for fault in verdict.faults]
+    pin = None if root else Pins(face.state).read()
+    for each in () if faults else allowances(verdict, pin=root or (pin.repository if pin else None)):
+        facts += each.facts
+        faults += each.faults
+    return _answer(face, str(path), facts, faults)
 
 
 def _verify_ledger(face: Face, name: str | None) -> int:

@@ -12,30 +12,36 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Final
 
-from opsascode.errors import ProofError
+from opsascode.policy._forms import (
+    CLOCK_TOLERANCE,
+    DIGEST_FORM,
+    MAX_REASON,
+    NONCE_FORM,
+    PERSON_FORM,
+    ApprovalError,
+    matching,
+    moment_of,
+    parts_of,
+    stamp,
+    text_of,
+)
 from opsascode.policy._guardrail import Reason
-from opsascode.proof import PREDICATE_PREFIX, CodedProofError, Statement
+from opsascode.proof import PREDICATE_PREFIX, RUN_APPROVER, CodedProofError, Statement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+    from datetime import datetime
 
     from opsascode.proof import Json, Record
     from opsascode.repo import People, Person
 
 APPROVAL: Final = f"{PREDICATE_PREFIX}approval:v1"
 MAX_LIFETIME: Final = timedelta(hours=72)
-CLOCK_TOLERANCE: Final = timedelta(minutes=1)
-"""How far ahead the clock of an approver's machine may be."""
-MAX_REASON: Final = 2000
 
-_STAMP: Final = "%Y-%m-%dT%H:%M:%SZ"
-_PERSON: Final = re.compile("[a-z0-9][a-z0-9._-]{0,63}")
-_DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
-_NONCE: Final = re.compile("[0-9a-f]{32}")
 _STAGE: Final = re.compile("[0-9]{1,6}[.][0-9]{1,6}")
 
 
@@ -58,7 +64,7 @@ class ApprovalCode(StrEnum):
     DECLINED = "E_DECLINED"
 
 
-class Decision(Enum):
+class Answer(Enum):
     """What a person said."""
 
     APPROVE = "approve"
@@ -70,7 +76,7 @@ class Approval:
     """What a person signs. `run` is None for a plan that has not been started; `requester` is the account that asks."""
 
     person: str
-    decision: Decision
+    decision: Answer
     reason: str
     plan: str
     stage: str
@@ -94,8 +100,8 @@ class Approval:
             "repository": self.repository,
             "role": self.role,
             "requester": self.requester,
-            "issued": self.issued.astimezone(UTC).strftime(_STAMP),
-            "expires": self.expires.astimezone(UTC).strftime(_STAMP),
+            "issued": stamp(self.issued),
+            "expires": stamp(self.expires),
             "nonce": self.nonce,
         }
         return Statement(predicate_type=APPROVAL, subject_name="plan", subject_digest=self.plan, predicate=predicate)
@@ -108,32 +114,27 @@ class Approval:
             ApprovalError: it does not have exactly the parts of an approval, each of its form.
         """
         found = statement.predicate
-        if found.keys() != _PARTS:
-            raise ApprovalError("it does not have exactly the parts of an approval")
+        parts_of(found, _PARTS, "an approval")
         if found["plan"] != statement.subject_digest:
             raise ApprovalError("its subject is another plan than the one it speaks of")
         try:
-            decision = Decision(found["decision"])
+            decision = Answer(found["decision"])
         except ValueError:
             raise ApprovalError("its decision is neither approve nor decline") from None
         return cls(
-            person=_matching(found, "person", _PERSON),
+            person=matching(found, "person", PERSON_FORM),
             decision=decision,
-            reason=_text(found, "reason", MAX_REASON),
-            plan=_matching(found, "plan", _DIGEST),
-            stage=_matching(found, "stage", _STAGE),
-            run=None if found["run"] is None else _text(found, "run", 64),
-            repository=_text(found, "repository", 256),
-            role=None if found["role"] is None else _matching(found, "role", _PERSON),
-            requester=None if found["requester"] is None else _text(found, "requester", 256),
-            issued=_moment(found, "issued"),
-            expires=_moment(found, "expires"),
-            nonce=_matching(found, "nonce", _NONCE),
+            reason=text_of(found, "reason", MAX_REASON),
+            plan=matching(found, "plan", DIGEST_FORM),
+            stage=matching(found, "stage", _STAGE),
+            run=None if found["run"] is None else text_of(found, "run", 64),
+            repository=text_of(found, "repository", 256),
+            role=None if found["role"] is None else matching(found, "role", PERSON_FORM),
+            requester=None if found["requester"] is None else text_of(found, "requester", 256),
+            issued=moment_of(found, "issued"),
+            expires=moment_of(found, "expires"),
+            nonce=matching(found, "nonce", NONCE_FORM),
         )
-
-
-class ApprovalError(ProofError):
-    """A signed statement is no approval."""
 
 
 _PARTS: Final = frozenset(
@@ -217,7 +218,7 @@ def judge_approvals(
     counted: dict[str, Counted] = {}
     declined: dict[str, Counted] = {}
     for approval, said in sorted(found.values(), key=lambda each: each[1].expires, reverse=True):
-        if approval.decision is Decision.DECLINE:
+        if approval.decision is Answer.DECLINE:
             declined.setdefault(said.person, said)
         elif said.person in requesters:
             message = f"{said.person} started this and cannot approve it"
@@ -246,7 +247,7 @@ def _requesters(need: ApprovalNeed, people: People) -> tuple[frozenset[str], lis
         behind = people.behind(account)
         excluded |= {each.id for each in behind}
         if not behind:
-            message = f"the account {account!r} started this, and no person in policies/people.yml has it"
+            message = f"the account {account!r} started this, and no person of the trust root has it"
             mend = "add it to the accounts of its person; an account of a machine, to a person without keys"
             faults.append(_fault(ApprovalCode.REQUESTER, message, mend))
     return frozenset(excluded), faults
@@ -286,11 +287,11 @@ def _about_person(need: ApprovalNeed, approval: Approval, record: Record, person
     if person is None or not {key.keyid for key in person.keys}.intersection(record.keyids):
         message = f"an approval says it is by {who}, and is signed with a key that is not {who}'s"
         return _fault(ApprovalCode.PERSON, message, "sign with your own key, as yourself")
-    if approval.role != need.role or (need.role is not None and need.role not in person.roles):
-        asked = need.role or "nobody in particular"
-        message = f"{who} answered as {approval.role or 'nobody in particular'} where {asked} is asked"
+    if approval.role != need.role or not person.has_role(need.role):
+        asked = need.role or RUN_APPROVER
+        message = f"{who} answered as {approval.role or RUN_APPROVER} where {asked} is asked"
         if approval.role == need.role:
-            message = f"{who} does not have the role {need.role}"
+            message = f"{who} does not have the role {asked}"
         return _fault(ApprovalCode.ROLE, message, "ask somebody who has the role")
     return None
 
@@ -357,30 +358,3 @@ def _missing(
 
 def _fault(code: str, message: str, mend: str = "") -> Reason:
     return Reason(code=str(code), message=message, source="approval", mend=mend)
-
-
-def _text(found: Mapping[str, Json], key: str, most: int) -> str:
-    value = found[key]
-    if not isinstance(value, str) or len(value) > most:
-        raise ApprovalError(f"its {key} is no text of at most {most} characters")
-    if key != "reason" and not value.isprintable():
-        raise ApprovalError(f"its {key} holds a character that cannot be shown")
-    return value
-
-
-def _matching(found: Mapping[str, Json], key: str, form: re.Pattern[str]) -> str:
-    value = _text(found, key, 256)
-    if not form.fullmatch(value):
-        raise ApprovalError(f"its {key} is not of the form it must have")
-    return value
-
-
-def _moment(found: Mapping[str, Json], key: str) -> datetime:
-    value = _text(found, key, 20)
-    try:
-        moment = datetime.strptime(value, _STAMP).replace(tzinfo=UTC)
-    except ValueError:
-        raise ApprovalError(f"its {key} is no time such as 2026-01-31T12:00:00Z") from None
-    if moment.strftime(_STAMP) != value:
-        raise ApprovalError(f"its {key} is not written the one way a time is")
-    return moment

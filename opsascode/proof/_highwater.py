@@ -72,6 +72,12 @@ def _parse(content: bytes) -> HighWater | None:
     return HighWater(origin=origin, size=size, root=bytes.fromhex(root))
 
 
+def write_mark(mark: HighWater) -> bytes:
+    """Write the mark as the one sector that its file is."""
+    text = canonical_bytes({"origin": mark.origin, "size": mark.size, "root": mark.root.hex()})
+    return text.ljust(_FILE_BYTES - 1) + b"\n"
+
+
 class MarkFile:
     """Keeps the mark's file open, to raise it after every append."""
 
@@ -92,8 +98,7 @@ class MarkFile:
         Raises:
             OSError: it cannot be written.
         """
-        text = canonical_bytes({"origin": mark.origin, "size": mark.size, "root": mark.root.hex()})
-        os.pwrite(self._descriptor, text.ljust(_FILE_BYTES - 1) + b"\n", 0)
+        os.pwrite(self._descriptor, write_mark(mark), 0)
 
     def close(self) -> None:
         """Let go of the file."""

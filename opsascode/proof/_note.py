@@ -117,12 +117,12 @@ def open_note(note: str, keys: Iterable[NoteKey]) -> tuple[str, tuple[NoteKey, .
     Raises:
         ProofError: no note, a known key's signature fails, or no known key signed.
     """
-    text, lines = _split_note(note)
+    text, lines = split_note(note)
     known = {(key.name, key.key_id): key for key in keys}
     signed: dict[bytes, NoteKey] = {}
     message = text.encode()
     for line in lines:
-        name, signature = _read_signature(line)
+        name, signature = read_signature(line)
         key = known.get((name, signature[:_KEY_ID_BYTES]))
         if key is None:
             continue
@@ -145,7 +145,7 @@ def read_checkpoint(note: str) -> Checkpoint:
     Raises:
         ProofError: it is no note, or its text is no checkpoint.
     """
-    text, _ = _split_note(note)
+    text, _ = split_note(note)
     lines = text.split("\n")[:-1]
     if len(lines) < 3 or not all(lines):  # noqa: PLR2004 - origin, size, root
         raise CodedProofError(Code.CHECKPOINT, "a checkpoint has three lines: origin, size and root")
@@ -171,7 +171,12 @@ def open_checkpoint(note: str, keys: Sequence[PublicKey], *, origin: str | None 
     return checkpoint
 
 
-def _split_note(note: str) -> tuple[str, list[str]]:
+def split_note(note: str) -> tuple[str, list[str]]:
+    """Take a note apart into its text and its signature lines; nothing is verified.
+
+    Raises:
+        ProofError: it is no note.
+    """
     if len(note) > MAX_NOTE:
         raise CodedProofError(Code.NOTE, f"a note of {len(note)} characters where at most {MAX_NOTE} are allowed")
     if _CONTROL.search(note):
@@ -187,7 +192,12 @@ def _split_note(note: str) -> tuple[str, list[str]]:
     return text + "\n", lines
 
 
-def _read_signature(line: str) -> tuple[str, bytes]:
+def read_signature(line: str) -> tuple[str, bytes]:
+    """Take a signature line apart into the name, and the key id with what stands behind it.
+
+    Raises:
+        ProofError: it is no signature line.
+    """
     words = line.split(" ")
     if len(words) != 3 or words[0] != "—" or not words[1]:  # noqa: PLR2004 - dash, name, signature
         raise CodedProofError(Code.NOTE, "a signature line of the note is not of the form '— name signature'")

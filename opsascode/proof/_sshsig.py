@@ -110,7 +110,7 @@ class PersonKey:
             return Fault(code=error.code, message=error.message)
         if blob.key != self._wire():
             same = self.raw in blob.key
-            code, what = (Code.KEY_TYPE, "wrapped as another type of key") if same else (Code.SIGNATURE, "another key")
+            code, what = (Code.KEY_TYPE, "this key wrapped as another type") if same else (Code.SIGNATURE, "another key")
             return Fault(code=code, message=f"the signature says it was made by {what}")
         if blob.namespace != APPROVAL_NAMESPACE.encode():
             shown = blob.namespace.decode(errors="replace")[:60]

@@ -17,15 +17,20 @@ if TYPE_CHECKING:
         read_ansible_settings,
         usable_ansible_settings,
     )
+    from opsascode.repo._append_ref import AppendRef, RefEntry, RefForm
+    from opsascode.repo._attestations import ATTESTATIONS_REF, Attestations
+    from opsascode.repo._branches import Branches, Made
     from opsascode.repo._check import CheckReport, check_repository
     from opsascode.repo._documents import (
         HOST_LOCK,
         ApprovalNeeded,
         BetweenWaves,
+        Enforce,
         Guardrail,
         Kind,
         Metadata,
         OnFailure,
+        PolicyPack,
         Requirements,
         Runbook,
         Scope,
@@ -35,17 +40,46 @@ if TYPE_CHECKING:
         UndoScope,
         Wave,
     )
+    from opsascode.repo._form import Absence, FieldPath, Safety
     from opsascode.repo._git import GitState, git_state
     from opsascode.repo._inventory import DOCUMENT_NAME, Inventory, inventory_environment, resolve_inventory
+    from opsascode.repo._ledger_ref import (
+        CHECKPOINT_FILE,
+        COSIGNED_FILE,
+        LEDGER_REF,
+        LedgerRef,
+        LedgerTip,
+        group_files,
+        group_path,
+    )
     from opsascode.repo._mailbox import ASKS_REF, Mailbox, Posted
+    from opsascode.repo._meaning import DocumentMeaning, Unreadable, meanings
+    from opsascode.repo._objects import CommitFacts, Entry, Identity, ObjectStore
+    from opsascode.repo._pack import PACK_FILE, guardrails_of, pack_of
     from opsascode.repo._parameter import CheckedValue, Limits, Parameter, ParameterType
-    from opsascode.repo._people import People, Person
+    from opsascode.repo._past import Past, Seen, State, past_of
+    from opsascode.repo._past_git import gather_past
+    from opsascode.repo._people import People, Person, people_of
     from opsascode.repo._problem import InvalidDocumentsError, Problem, Severity, errors_among
+    from opsascode.repo._push import OWN_REFS, Push, RefUpdate
     from opsascode.repo._quantities import parse_duration
     from opsascode.repo._repository import Repository, open_repository
     from opsascode.repo._requirements import CollectionsWanted, WantedCollection, read_requirements
+    from opsascode.repo._scaffold import directory_as_name, editor_schemas, new_repository, place
+    from opsascode.repo._scaffold_git import Begun, begin_history
     from opsascode.repo._sealed import Lookup, SealedFile, SealedKey, ask_ansible, is_sealed
+    from opsascode.repo._server import GitServer
+    from opsascode.repo._snapshot import (
+        DEFAULT_PROTECTED,
+        EMPTY_SNAPSHOT,
+        ProtectedFile,
+        Snapshot,
+        UnsafeRepositoryError,
+        is_protected,
+        snapshot_of,
+    )
     from opsascode.repo._source import SourceDocument, SourceFile, Value, load_mapping, load_source
+    from opsascode.repo._static_groups import static_groups
     from opsascode.repo._step import (
         Action,
         ApprovalStep,
@@ -71,25 +105,45 @@ if TYPE_CHECKING:
         Undo,
         Vantage,
     )
-    from opsascode.repo._walk import PEOPLE_FILE
+    from opsascode.repo._trust import TRUST_FOLDER, TrustFileError, committed_trust, trust_path, trust_version
 
 _ROOMS = {
-    "_walk": ("PEOPLE_FILE",),
     "_ansible_settings": ("ANSIBLE_SETTINGS", "AnsibleSettings", "read_ansible_settings", "usable_ansible_settings"),
+    "_append_ref": ("AppendRef", "RefEntry", "RefForm"),
+    "_attestations": ("ATTESTATIONS_REF", "Attestations"),
+    "_branches": ("Branches", "Made"),
     "_check": ("CheckReport", "check_repository"),
     "_documents": (
-        "ApprovalNeeded", "BetweenWaves", "Guardrail", "HOST_LOCK", "Kind", "Metadata", "OnFailure", "Requirements",
-        "Runbook", "Scope", "Settings", "Source", "Targets", "UndoScope", "Wave",
+        "ApprovalNeeded", "BetweenWaves", "Enforce", "Guardrail", "HOST_LOCK", "Kind", "Metadata", "OnFailure",
+        "PolicyPack", "Requirements", "Runbook", "Scope", "Settings", "Source", "Targets", "UndoScope", "Wave",
     ),
     "_git": ("GitState", "git_state"),
     "_inventory": ("DOCUMENT_NAME", "Inventory", "inventory_environment", "resolve_inventory"),
     "_parameter": ("CheckedValue", "Limits", "Parameter", "ParameterType"),
+    "_form": ("Absence", "FieldPath", "Safety"),
+    "_meaning": ("DocumentMeaning", "Unreadable", "meanings"),
+    "_objects": ("CommitFacts", "Entry", "Identity", "ObjectStore"),
+    "_pack": ("PACK_FILE", "guardrails_of", "pack_of"),
+    "_past": ("Past", "Seen", "State", "past_of"),
+    "_past_git": ("gather_past",),
+    "_snapshot": (
+        "DEFAULT_PROTECTED", "EMPTY_SNAPSHOT", "ProtectedFile", "Snapshot", "UnsafeRepositoryError", "is_protected",
+        "snapshot_of",
+    ),
+    "_static_groups": ("static_groups",),
+    "_ledger_ref": (
+        "CHECKPOINT_FILE", "COSIGNED_FILE", "LEDGER_REF", "LedgerRef", "LedgerTip", "group_files", "group_path",
+    ),
     "_mailbox": ("ASKS_REF", "Mailbox", "Posted"),
-    "_people": ("People", "Person"),
+    "_people": ("People", "Person", "people_of"),
     "_problem": ("InvalidDocumentsError", "Problem", "Severity", "errors_among"),
+    "_push": ("OWN_REFS", "Push", "RefUpdate"),
+    "_server": ("GitServer",),
     "_quantities": ("parse_duration",),
     "_repository": ("Repository", "open_repository"),
     "_requirements": ("CollectionsWanted", "WantedCollection", "read_requirements"),
+    "_scaffold": ("directory_as_name", "editor_schemas", "new_repository", "place"),
+    "_scaffold_git": ("Begun", "begin_history"),
     "_sealed": ("Lookup", "SealedFile", "SealedKey", "ask_ansible", "is_sealed"),
     "_source": ("SourceDocument", "SourceFile", "Value", "load_mapping", "load_source"),
     "_step": (
@@ -97,89 +151,147 @@ _ROOMS = {
         "HttpCheck", "ManualStep", "NotifyStep", "PlaybookStep", "PrometheusCheck", "Question", "Retry", "RoleStep",
         "RunbookStep", "Step", "StepKind", "TaskStep", "TcpCheck", "Undo", "Vantage",
     ),
+    "_trust": ("TRUST_FOLDER", "TrustFileError", "committed_trust", "trust_path", "trust_version"),
 }  # fmt: skip
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
     "ANSIBLE_SETTINGS",
     "ASKS_REF",
+    "ATTESTATIONS_REF",
+    "CHECKPOINT_FILE",
+    "COSIGNED_FILE",
+    "DEFAULT_PROTECTED",
     "DOCUMENT_NAME",
+    "EMPTY_SNAPSHOT",
     "HOST_LOCK",
-    "PEOPLE_FILE",
+    "LEDGER_REF",
+    "OWN_REFS",
+    "PACK_FILE",
+    "TRUST_FOLDER",
+    "Absence",
     "Action",
     "AnsibleSettings",
+    "AppendRef",
     "ApprovalNeeded",
     "ApprovalStep",
+    "Attestations",
     "Become",
+    "Begun",
     "BetweenWaves",
+    "Branches",
     "Check",
     "CheckKind",
     "CheckReport",
     "CheckedValue",
     "CollectionsWanted",
     "CommandCheck",
+    "CommitFacts",
     "Comparison",
     "ConditionCheck",
+    "DocumentMeaning",
+    "Enforce",
+    "Entry",
+    "FieldPath",
+    "GitServer",
     "GitState",
     "Guardrail",
     "HttpCheck",
+    "Identity",
     "InvalidDocumentsError",
     "Inventory",
     "Kind",
+    "LedgerRef",
+    "LedgerTip",
     "Limits",
     "Lookup",
+    "Made",
     "Mailbox",
     "ManualStep",
     "Metadata",
     "NotifyStep",
+    "ObjectStore",
     "OnFailure",
     "Parameter",
     "ParameterType",
+    "Past",
     "People",
     "Person",
     "PlaybookStep",
+    "PolicyPack",
     "Posted",
     "Problem",
     "PrometheusCheck",
+    "ProtectedFile",
+    "Push",
     "Question",
+    "RefEntry",
+    "RefForm",
+    "RefUpdate",
     "Repository",
     "Requirements",
     "Retry",
     "RoleStep",
     "Runbook",
     "RunbookStep",
+    "Safety",
     "Scope",
     "SealedFile",
     "SealedKey",
+    "Seen",
     "Settings",
     "Severity",
+    "Snapshot",
     "Source",
     "SourceDocument",
     "SourceFile",
+    "State",
     "Step",
     "StepKind",
     "Targets",
     "TaskStep",
     "TcpCheck",
+    "TrustFileError",
     "Undo",
     "UndoScope",
+    "Unreadable",
+    "UnsafeRepositoryError",
     "Value",
     "Vantage",
     "WantedCollection",
     "Wave",
     "ask_ansible",
+    "begin_history",
     "check_repository",
+    "committed_trust",
+    "directory_as_name",
+    "editor_schemas",
     "errors_among",
+    "gather_past",
     "git_state",
+    "group_files",
+    "group_path",
+    "guardrails_of",
     "inventory_environment",
+    "is_protected",
     "is_sealed",
     "load_mapping",
     "load_source",
+    "meanings",
+    "new_repository",
     "open_repository",
+    "pack_of",
     "parse_duration",
+    "past_of",
+    "people_of",
+    "place",
     "read_ansible_settings",
     "read_requirements",
     "resolve_inventory",
+    "snapshot_of",
+    "static_groups",
+    "trust_path",
+    "trust_version",
     "usable_ansible_settings",
 ]
 

@@ -16,8 +16,9 @@ from opsascode.repo._parameter import ecma_pattern
 Accept = Callable[[Any], bool]
 Schema = Mapping[str, Any]
 
-_ANNOTATIONS: Final = frozenset(
-    {"$schema", "$id", "$defs", "title", "description", "default", "then", "x-opsascode-hint"}
+_ANNOTATIONS: Final = frozenset({"$schema", "$id", "$defs", "title", "description", "default", "then"})
+_OUR_ANNOTATIONS: Final = frozenset(
+    f"x-opsascode-{word}" for word in ("absent", "effect", "hint", "meaning", "protected", "safety", "true")
 )
 
 
@@ -41,7 +42,7 @@ class _Compiler:
         """Compile one schema object: the conjunction of its keywords."""
         if isinstance(schema, bool):
             return _always if schema else _never
-        words = [word for word in schema if word not in _ANNOTATIONS]
+        words = [word for word in schema if word not in _ANNOTATIONS | _OUR_ANNOTATIONS]
         return _conjunction([self._keyword(word, schema[word], schema) for word in words])
 
     def _keyword(self, word: str, wanted: Any, schema: Schema) -> Accept:  # noqa: ANN401 - keywords hold any JSON value

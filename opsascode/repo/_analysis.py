@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from opsascode import __version__
 from opsascode.repo._documents import Kind
-from opsascode.repo._facts import ContentUse, DocumentFacts, FileFacts, Place
+from opsascode.repo._facts import ContentUse, DocumentFacts, FileFacts, Place, RunbookUse
 from opsascode.repo._names import builtin_modules
 from opsascode.repo._problem import Problem, in_order
 from opsascode.repo._schema import kind_of, schema_digest, schema_problems
 from opsascode.repo._source import load_source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opsascode.repo._problem import DocumentPath
     from opsascode.repo._source import SourceDocument
 
 
@@ -66,12 +69,25 @@ def _judge(document: SourceDocument) -> tuple[DocumentFacts | None, list[Problem
         return None, []
     place = Place.of_value(document, ("metadata", "name"))
     content = tuple(_paths(document)) if kind is Kind.REPOSITORY else ()
-    problems: list[Problem] = []
-    if kind is Kind.PEOPLE:
-        from opsascode.repo._people import people_problems  # noqa: PLC0415 - keys need cryptography, which few files do
+    runbooks = tuple(_enforcing(document)) if kind is Kind.POLICY_PACK else ()
+    return DocumentFacts(kind=kind.value, name=name, place=place, content=content, runbooks=runbooks), []
 
-        problems = people_problems(document)
-    return DocumentFacts(kind=kind.value, name=name, place=place, content=content), problems
+
+def _enforcing(document: SourceDocument) -> Iterator[RunbookUse]:
+    """Give the runbook that enforces a policy pack, and what it is told."""
+    where: DocumentPath = ("spec", "enforce")
+    enforce: Any = document.at(where)
+    name = enforce.get("runbook") if isinstance(enforce, dict) else None
+    if isinstance(name, str):
+        given = enforce.get("parameters")
+        yield RunbookUse(
+            name,
+            Place.of_value(document, (*where, "runbook")),
+            tuple(
+                (key, value, Place.of_key(document, (*where, "parameters", key)))
+                for key, value in (given if isinstance(given, dict) else {}).items()
+            ),
+        )
 
 
 def _paths(document: SourceDocument) -> list[ContentUse]:

@@ -17,9 +17,11 @@ from opsascode.repo._documents import (
     HOST_LOCK,
     ApprovalNeeded,
     BetweenWaves,
+    Enforce,
     Guardrail,
     Metadata,
     OnFailure,
+    PolicyPack,
     Requirements,
     Runbook,
     Scope,
@@ -110,6 +112,24 @@ def build_guardrail(document: SourceDocument, source: Source) -> Guardrail:
             triggers=tuple(require.get("triggers", ())),
         ),
         reason=spec["reason"],
+        source=source,
+        position=document.position(),
+    )
+
+
+def build_pack(document: SourceDocument, source: Source) -> PolicyPack:
+    """Build a policy pack from a document without problems."""
+    written: Any = document.value
+    spec: Written = written.get("spec", {})
+    enforce: Written | None = spec.get("enforce")
+    return PolicyPack(
+        metadata=_metadata(document),
+        enforce=None
+        if enforce is None
+        else Enforce(
+            runbook=enforce["runbook"], parameters=dict(enforce.get("parameters", {})), limit=enforce.get("limit")
+        ),
+        locks_on_rollback=spec.get("on_policy_rollback", "lock") == "lock",
         source=source,
         position=document.position(),
     )

@@ -13,6 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from opsascode.repo._build import build_limits
+from opsascode.repo._documents import Kind
 from opsascode.repo._expressions import is_template
 from opsascode.repo._flow_rules import LOOP_VARIABLE
 from opsascode.repo._parameter import ParameterType
@@ -39,6 +40,9 @@ def composition_problems(
             if target is None:
                 mend = did_you_mean(use.name, runbooks) or "write the metadata.name of a runbook below playbooks/"
                 yield use.place.problem(path, "unknown-runbook", f"there is no runbook {quoted(use.name)}", mend)
+                continue
+            if facts.kind == Kind.POLICY_PACK.value:
+                yield from _values(path, facts, use, target)
                 continue
             yield from _shape(path, facts, use, heights)
             yield from _values(path, facts, use, target)
@@ -115,7 +119,8 @@ def _values(path: str, facts: DocumentFacts, use: RunbookUse, target: DocumentFa
     for key, schema in target.parameters.items():
         if isinstance(schema, dict) and "default" not in schema and key not in given:
             message = f"the runbook {quoted(use.name)} needs its parameter {quoted(key)}"
-            yield use.place.problem(path, "missing-parameter", message, f"write with: {{{key}: …}}")
+            word = "parameters" if facts.kind == Kind.POLICY_PACK.value else "with"
+            yield use.place.problem(path, "missing-parameter", message, f"write {word}: {{{key}: …}}")
 
 
 def _value_faults(key: str, value: Any, schema: dict[str, Any]) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - any plain value

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from opsascode.repo._composition import composition_problems
 from opsascode.repo._documents import Kind
 from opsascode.repo._problem import Problem, did_you_mean, quoted
-from opsascode.repo._walk import PEOPLE_FILE, POLICIES, RUNBOOKS, SETTINGS_FILE, inside
+from opsascode.repo._walk import PACK_FILE, POLICIES, RUNBOOKS, SETTINGS_FILE, inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ROLE_DIRECTORIES = ("playbooks/ansible/roles", "playbooks/roles", "roles")
 Located = tuple[str, "DocumentFacts"]
 _FOLDERS = {Kind.RUNBOOK.value: RUNBOOKS, Kind.GUARDRAIL.value: POLICIES}
+_FILES = {Kind.REPOSITORY.value: SETTINGS_FILE, Kind.POLICY_PACK.value: PACK_FILE}
 
 
 def cross_check(located: Iterable[Located], root: Path, settings: Settings) -> Iterator[Problem]:
@@ -36,12 +37,20 @@ def cross_check(located: Iterable[Located], root: Path, settings: Settings) -> I
     for _, facts in documents:
         if facts.kind == Kind.RUNBOOK.value:
             runbooks.setdefault(facts.name, facts)
-    yield from _shared_names(documents)
+    yield from pack_problems(documents)
     yield from composition_problems(documents, runbooks)
     for path, facts in documents:
-        yield from _folder(path, facts)
         for content in facts.content:
             yield from _content(path, content, root, settings)
+
+
+def pack_problems(located: Iterable[Located]) -> Iterator[Problem]:
+    """Find everything wrong between documents themselves: shared names, and places where nobody looks for them."""
+    documents = list(located)
+    yield from _shared_names(documents)
+    yield from _one_pack(documents)
+    for path, facts in documents:
+        yield from _folder(path, facts)
 
 
 def _shared_names(documents: list[Located]) -> Iterator[Problem]:
@@ -50,7 +59,7 @@ def _shared_names(documents: list[Located]) -> Iterator[Problem]:
     for path, facts in documents:
         places.setdefault((facts.kind, facts.name), []).append((path, facts))
     for (kind, name), same in places.items():
-        if len(same) == 1 or kind == Kind.REPOSITORY.value:
+        if len(same) == 1 or kind in _FILES:
             continue
         for path, facts in same:
             others = ", ".join(f"{each}:{other.place.line}" for each, other in same if other is not facts)
@@ -58,17 +67,22 @@ def _shared_names(documents: list[Located]) -> Iterator[Problem]:
             yield facts.place.problem(path, "shared-name", message, "rename one of them")
 
 
+def _one_pack(documents: list[Located]) -> Iterator[Problem]:
+    """Report every policy pack after the first of a file: two names for one set of policies."""
+    packs = [(path, facts) for path, facts in documents if facts.kind == Kind.POLICY_PACK.value and path == PACK_FILE]
+    for path, facts in packs[1:]:
+        message = f"{PACK_FILE} holds {len(packs)} policy packs; there is one set of policies, so one pack"
+        yield facts.place.problem(path, "shared-name", message, "join them into one document")
+
+
 def _folder(path: str, facts: DocumentFacts) -> Iterator[Problem]:
     """Report a document where nobody looks for its kind."""
-    if facts.kind == Kind.REPOSITORY.value:
-        if path != SETTINGS_FILE:
-            message = f"settings are only read from {SETTINGS_FILE} at the root"
+    if facts.kind in _FILES:
+        place = _FILES[facts.kind]
+        if path != place:
+            what = "settings are only read from" if place == SETTINGS_FILE else "a PolicyPack is only read from"
+            message = f"{what} {place}" + (" at the root" if "/" not in place else "; here it has no effect")
             yield facts.place.problem(path, "wrong-folder", message, "move it there or delete it")
-        return
-    if facts.kind == Kind.PEOPLE.value:
-        if path != PEOPLE_FILE:
-            message = f"people are only read from {PEOPLE_FILE}; here they have no effect"
-            yield facts.place.problem(path, "wrong-folder", message, f"move them to {PEOPLE_FILE}")
         return
     folder = _FOLDERS[facts.kind]
     if not path.startswith(f"{folder}/"):

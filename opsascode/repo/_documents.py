@@ -36,7 +36,7 @@ class Kind(Enum):
     RUNBOOK = "Runbook"
     GUARDRAIL = "Guardrail"
     REPOSITORY = "Repository"
-    PEOPLE = "People"
+    POLICY_PACK = "PolicyPack"
 
 
 class OnFailure(Enum):
@@ -201,6 +201,31 @@ class Guardrail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Enforce:
+    """The runbook that brings a policy pack to the systems that enforce it, what it is told, and on which hosts."""
+
+    runbook: str
+    parameters: Mapping[str, object]
+    limit: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyPack:
+    """What the policies of this repository are called together, and what happens when they are applied."""
+
+    metadata: Metadata
+    enforce: Enforce | None = None
+    locks_on_rollback: bool = True
+    source: Source
+    position: Position
+
+    @property
+    def version(self) -> str | None:
+        """The version people call the pack by."""
+        return self.metadata.version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How an ops repository is set up; paths are as written, relative to its root."""
 
@@ -213,6 +238,8 @@ class Settings:
     prometheus_url: str | None = None
     alertmanager_url: str | None = None
     approvals_remote: str | None = None
+    ledger_remote: str | None = None
+    ledger_require: bool = False
     roles_path: tuple[str, ...] = ()
     collections_path: tuple[str, ...] = ()
     source: Source | None = None

@@ -109,15 +109,27 @@ def committed_bytes(root: Path, commit: str, path: str) -> bytes | None:
     Raises:
         ResolveError: git is missing.
     """
+    git = open_git(root)
+    if git is None:
+        return None
+    place = (root.resolve() / path).relative_to(git.top.resolve()).as_posix()
+    told = git.ask(("cat-file", "blob", f"{commit}:{place}"))
+    return told.stdout if told.returncode == 0 else None
+
+
+def open_git(root: Path) -> Git | None:
+    """Give the Git repository around a directory to ask, None where there is none.
+
+    Raises:
+        ResolveError: git is missing.
+    """
     top = find_top(root)
     if top is None:
         return None
     git = Git(program=git_program(), top=top, settings=SETTINGS)
     if b"dubious ownership" in git.ask(("rev-parse", "--git-dir")).stderr and git.is_allowed_by_user():
-        git = git.trusted()
-    place = (root.resolve() / path).relative_to(top.resolve()).as_posix()
-    told = git.ask(("cat-file", "blob", f"{commit}:{place}"))
-    return told.stdout if told.returncode == 0 else None
+        return git.trusted()
+    return git
 
 
 def find_top(root: Path) -> Path | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from opsascode.errors import Position, ResolveError, UsageError
+from opsascode.errors import Position, UsageError
 from opsascode.repo._analysis import analyse
 from opsascode.repo._documents import Guardrail, Kind, Runbook, Settings, Source
 from opsascode.repo._problem import InvalidDocumentsError, Problem, did_you_mean, errors_among, in_order, quoted
@@ -22,7 +22,6 @@ from opsascode.repo._schema import kind_of
 from opsascode.repo._settings import build_settings
 from opsascode.repo._source import load_source
 from opsascode.repo._walk import (
-    PEOPLE_FILE,
     POLICIES,
     RUNBOOKS,
     SETTINGS_FILE,
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
     from opsascode.repo._facts import FileFacts
     from opsascode.repo._git import GitState
-    from opsascode.repo._people import People
     from opsascode.repo._source import SourceDocument
 
 Read = dict[str, tuple[bytes, "FileFacts"]]  # files read for one question, by their paths
@@ -97,7 +95,7 @@ class Repository:
             InvalidDocumentsError: any document in `policies/` has problems, as it might be the one that matters.
         """
         from opsascode.repo._build import build_guardrail  # noqa: PLC0415 - settings alone do not need it
-        from opsascode.repo._crosscheck import cross_check  # noqa: PLC0415 - likewise
+        from opsascode.repo._crosscheck import pack_problems  # noqa: PLC0415 - likewise
 
         found = find_documents(self.root, (POLICIES,))
         problems = list(found.problems)
@@ -112,49 +110,10 @@ class Repository:
                 documents = load_source(data, path).documents
                 source = Source.of(path, data)
                 guardrails += [build_guardrail(each, source) for each in documents if kind_of(each) is Kind.GUARDRAIL]
-        problems += cross_check(located, self.root, self.settings)
+        problems += pack_problems(located)
         if errors_among(problems):
             raise InvalidDocumentsError(in_order(errors_among(problems)), what="the guardrails cannot be used")
         return tuple(guardrails)
-
-    def people(self) -> People:
-        """Give the people of `policies/people.yml`; nobody where there is no such file.
-
-        Raises:
-            InvalidDocumentsError: the file has problems, or holds more than one document of kind People.
-        """
-        from opsascode.repo._people import People, build_people  # noqa: PLC0415 - keys need cryptography
-
-        if not os.path.lexists(self.root / PEOPLE_FILE):
-            return People()
-        data = self._bytes(PEOPLE_FILE)
-        problems = errors_among(analyse(data, PEOPLE_FILE).problems)
-        documents = [each for each in load_source(data, PEOPLE_FILE).documents if kind_of(each) is Kind.PEOPLE]
-        if not problems and len(documents) > 1:
-            message, mend = f"{PEOPLE_FILE} holds {len(documents)} lists of people", "join them into one document"
-            problems = (Problem(position=documents[1].position(), code="shared-name", message=message, mend=mend),)
-        if problems:
-            raise InvalidDocumentsError(problems, what="the people cannot be used")
-        return build_people(documents[0], Source.of(PEOPLE_FILE, data).digest) if documents else People()
-
-    def people_pin(self, commit: str | None) -> Source | None:
-        """Give the people file as it is committed and lies here, which must be the same; None where there is none.
-
-        Raises:
-            ResolveError: it is not in the commit, or has been changed since: whoever starts a run could list anybody.
-        """
-        from opsascode.repo._git import committed_bytes  # noqa: PLC0415 - only runs that ask people need it
-
-        if not os.path.lexists(self.root / PEOPLE_FILE):
-            return None
-        data = self._bytes(PEOPLE_FILE)
-        if commit is None or committed_bytes(self.root, commit, PEOPLE_FILE) != data:
-            raise ResolveError(
-                f"this runbook asks people, and {PEOPLE_FILE} is not what was committed",
-                position=Position(path=PEOPLE_FILE),
-                advice="commit it, after a review: who starts a run must not be able to say who may approve it",
-            )
-        return Source.of(PEOPLE_FILE, data)
 
     def runbook_names(self) -> tuple[str, ...]:
         """Give the names of all runbooks that can be read, in order."""

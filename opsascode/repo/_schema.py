@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from opsascode.repo._source import SourceDocument
 
 _packaged = files("opsascode") / "schemas"
+_WORD_START = re.compile(r"(?<=[a-z])(?=[A-Z])")
 SCHEMAS: Traversable = _packaged if _packaged.is_dir() else Path(__file__).parents[2] / "schemas"
 
 
@@ -92,7 +94,7 @@ def _acceptor(kind: Kind) -> Accept:
 
 @cache
 def _schema_bytes(kind: Kind) -> bytes:
-    return (SCHEMAS / f"{kind.value.lower()}.schema.json").read_bytes()
+    return (SCHEMAS / f"{_WORD_START.sub('-', kind.value).lower()}.schema.json").read_bytes()
 
 
 def _unknown_kind(document: SourceDocument) -> Problem:

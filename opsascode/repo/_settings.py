@@ -30,6 +30,8 @@ def build_settings(document: SourceDocument, source: Source) -> Settings:
         prometheus_url=spec.get("prometheus", {}).get("url"),
         alertmanager_url=spec.get("alertmanager", {}).get("url"),
         approvals_remote=spec.get("approvals", {}).get("remote"),
+        ledger_remote=spec.get("ledger", {}).get("remote"),
+        ledger_require=spec.get("ledger", {}).get("require", False),
         roles_path=_texts(spec.get("roles_path")),
         collections_path=_texts(spec.get("collections_path")),
         source=source,

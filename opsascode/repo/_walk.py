@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SETTINGS_FILE = "opsascode.yml"
 RUNBOOKS, POLICIES = "playbooks", "policies"
-PEOPLE_FILE = f"{POLICIES}/people.yml"
+PACK_FILE = f"{POLICIES}/pack.yml"
 ANSIBLE_DIRECTORIES = frozenset({"ansible", "files", "roles", "tasks", "templates", "vars"})
 _SUFFIXES = (".yml", ".yaml")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from opsascode.run._access import Access, VaultSecret, require_sshpass
+    from opsascode.run._allowed import Allowance, allowances
     from opsascode.run._asks import (
         Answered,
         Ask,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         write_request,
     )
     from opsascode.run._collections import CollectionArchive, find_collections, install_collections
+    from opsascode.run._enforce import NotAppliedError, Rules, rules_of_pack, rules_of_snapshot, rules_of_work_tree
     from opsascode.run._engine import Engine, RunnerEngine, StageResult
     from opsascode.run._environment import download_environment, minimal_environment
     from opsascode.run._exchange import Exchange
@@ -36,9 +38,15 @@ if TYPE_CHECKING:
     from opsascode.run._history import RUNNING, UNFINISHED, WAITING, History, PastRun, Query, RunSummary
     from opsascode.run._history_files import PastStage, RunFiles
     from opsascode.run._journal import Ended, Evidence, HostResult, HostStatus, JournalEvent, Retried, TaskStarted
+    from opsascode.run._judging import Judgement, Memory, TransitionJudge, chain_of_snapshot
+    from opsascode.run._ledger_records import ledger_records
     from opsascode.run._life import Dispatcher, LifeState
+    from opsascode.run._pack_book import PackBook, record_applied
+    from opsascode.run._pack_names import PackVersion, find_pack, pack_versions, version_of
+    from opsascode.run._packs import AppliedPack, PackLog, Unlock, root_seen_statement, unlock_request, unlock_statement
     from opsascode.run._past import NotNow, Past, past_to_resume, past_to_undo
     from opsascode.run._perform import LockedOut, RunReport, Waiting, perform, take_up
+    from opsascode.run._pins import Pins, RootPin, UnpinnedError, pin_statement, trusted_chain
     from opsascode.run._plan import MovedError, Plan, PlannedStep, read_plan, what_moved
     from opsascode.run._record import Actor, Phase, Purpose, Tools
     from opsascode.run._recover import Recovered, Rescue
@@ -50,10 +58,20 @@ if TYPE_CHECKING:
     from opsascode.run._stage import StageOrder
     from opsascode.run._state import LATEST, State
     from opsascode.run._tasks import UNDO_PREFIX
+    from opsascode.run._team_ledger import (
+        Publisher,
+        Synced,
+        TeamLedger,
+        UnpublishedError,
+        open_team_log,
+        team_keys,
+        team_origin,
+    )
     from opsascode.run._verdict import Outcome
 
 _ROOMS = {
     "_tasks": ("UNDO_PREFIX",),
+    "_allowed": ("Allowance", "allowances"),
     "_asks": (
         "Answered",
         "Ask",
@@ -84,6 +102,12 @@ _ROOMS = {
     "_history_files": ("PastStage", "RunFiles"),
     "_retention": ("Prunable", "prunable", "prune"),
     "_journal": ("Evidence", "Ended", "HostResult", "HostStatus", "JournalEvent", "Retried", "TaskStarted"),
+    "_enforce": ("NotAppliedError", "Rules", "rules_of_pack", "rules_of_snapshot", "rules_of_work_tree"),
+    "_judging": ("Judgement", "Memory", "TransitionJudge", "chain_of_snapshot"),
+    "_pack_book": ("PackBook", "record_applied"),
+    "_pack_names": ("PackVersion", "find_pack", "pack_versions", "version_of"),
+    "_packs": ("AppliedPack", "PackLog", "Unlock", "root_seen_statement", "unlock_request", "unlock_statement"),
+    "_pins": ("Pins", "RootPin", "UnpinnedError", "pin_statement", "trusted_chain"),
     "_perform": ("LockedOut", "RunReport", "Waiting", "perform", "take_up"),
     "_plan": ("MovedError", "Plan", "PlannedStep", "read_plan", "what_moved"),
     "_record": ("Actor", "Phase", "Purpose", "Tools"),
@@ -92,6 +116,10 @@ _ROOMS = {
     "_spoken": ("Spoken", "spoken", "spoken_so_far"),
     "_stage": ("StageOrder",),
     "_state": ("LATEST", "State"),
+    "_team_ledger": (
+        "Publisher", "Synced", "TeamLedger", "UnpublishedError", "open_team_log", "team_keys", "team_origin",
+    ),
+    "_ledger_records": ("ledger_records",),
     "_verdict": ("Outcome",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
@@ -104,8 +132,10 @@ __all__ = [
     "WAITING",
     "Access",
     "Actor",
+    "Allowance",
     "AnswerSeen",
     "Answered",
+    "AppliedPack",
     "Ask",
     "AskKind",
     "AskRequest",
@@ -124,21 +154,29 @@ __all__ = [
     "HostResult",
     "HostStatus",
     "JournalEvent",
+    "Judgement",
     "LifeState",
     "LockedOut",
     "Manner",
     "Means",
+    "Memory",
     "MovedError",
+    "NotAppliedError",
     "NotNow",
     "Order",
     "Outcome",
+    "PackBook",
+    "PackLog",
+    "PackVersion",
     "Past",
     "PastRun",
     "PastStage",
     "Phase",
+    "Pins",
     "Plan",
     "PlannedStep",
     "Prunable",
+    "Publisher",
     "Purpose",
     "Query",
     "Recovered",
@@ -147,6 +185,8 @@ __all__ = [
     "Resolution",
     "Results",
     "Retried",
+    "RootPin",
+    "Rules",
     "RunFiles",
     "RunReport",
     "RunSummary",
@@ -158,40 +198,64 @@ __all__ = [
     "StageSeen",
     "State",
     "StepResult",
+    "Synced",
     "TaskStarted",
+    "TeamLedger",
     "Tools",
+    "TransitionJudge",
     "Unanswered",
+    "Unlock",
+    "UnpinnedError",
+    "UnpublishedError",
     "VaultSecret",
     "Waiting",
     "WaitsFor",
     "Watch",
     "WrittenRequest",
+    "allowances",
     "asks_of_plan",
+    "chain_of_snapshot",
     "detect_trigger",
     "download_environment",
     "figures",
     "find_collections",
+    "find_pack",
     "install_collections",
     "kept_approvals",
+    "ledger_records",
     "minimal_environment",
     "need_of",
+    "open_team_log",
+    "pack_versions",
     "past_to_resume",
     "past_to_undo",
     "percentile",
     "perform",
+    "pin_statement",
     "prunable",
     "prune",
     "read_approval_files",
     "read_plan",
     "read_request",
+    "record_applied",
     "repository_name",
     "require_sshpass",
     "resolve",
+    "root_seen_statement",
+    "rules_of_pack",
+    "rules_of_snapshot",
+    "rules_of_work_tree",
     "split_waves",
     "spoken",
     "spoken_so_far",
     "subject_of",
     "take_up",
+    "team_keys",
+    "team_origin",
+    "trusted_chain",
+    "unlock_request",
+    "unlock_statement",
+    "version_of",
     "waits_for",
     "what_moved",
     "write_request",

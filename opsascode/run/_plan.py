@@ -94,13 +94,25 @@ class PlannedStage:
         return own
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootUsed:
+    """The version of the trust root that says who may approve a run, and the digest that names it."""
+
+    version: int
+    digest: str
+
+    def to_json(self) -> dict[str, Json]:
+        """Give it as plain JSON."""
+        return {"version": self.version, "digest": self.digest}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """Everything that was resolved.
 
     `pins` are the documents it was resolved from, `trees` the Ansible content a run works on a copy of. `waves` holds
     the host batches in order, `stages` what is done in order. `timeout` is in seconds, `max_fail_percent` an exact
-    decimal text; `locks` are names that no two runs hold at once.
+    decimal text; `locks` are names that no two runs hold at once. `trust` is there where somebody must approve.
     """
 
     runbook: str
@@ -125,6 +137,7 @@ class Plan:
     steps: tuple[PlannedStep, ...]
     waves: tuple[tuple[str, ...], ...]
     stages: tuple[PlannedStage, ...]
+    trust: RootUsed | None = None
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -155,6 +168,7 @@ class Plan:
             "repository": {"commit": self.commit, "dirty": self.dirty},
             "pins": {pin.path: pin.digest for pin in self.pins},
             "trees": {pin.path: pin.digest for pin in self.trees},
+            **({"trust": self.trust.to_json()} if self.trust else {}),
             "inventory": {
                 "sources": list(self.inventory_sources),
                 "digest": self.inventory_digest,
@@ -197,6 +211,7 @@ class PlanFile:
     limit: str | None
     inventory_sources: tuple[str, ...]
     parameters: dict[str, Json]
+    root_version: int = 0
 
     def values_for(self, runbook: Runbook) -> dict[str, Value]:
         """Give the parameters as the runbook types them: exact decimals in the plan are numbers again."""
@@ -232,6 +247,7 @@ def read_plan(data: bytes, *, name: str) -> PlanFile:
         targets, inventory = _object(content, "targets"), _object(content, "inventory")
         limit, sources = targets.get("limit"), inventory.get("sources")
         parameters = _object(content, "parameters")
+        root_version = _object(content, "trust")["version"] if "trust" in content else 0
         return PlanFile(
             content=content,
             digest=sha256_digest(canonical_bytes(content)),
@@ -241,6 +257,7 @@ def read_plan(data: bytes, *, name: str) -> PlanFile:
             parameters={
                 key: _object(parameters, key)["value"] for key in parameters if "value" in _object(parameters, key)
             },
+            root_version=root_version if isinstance(root_version, int) else 0,
         )
     except (ProofError, KeyError, TypeError) as error:
         msg = f"{name} is not a whole plan file: {error}"

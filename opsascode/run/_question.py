@@ -14,9 +14,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from opsascode.errors import OpsError
 from opsascode.policy import judge_approvals
 from opsascode.proof import seal
-from opsascode.repo import PEOPLE_FILE
+from opsascode.repo import People, people_of
 from opsascode.run._asks import (
     AskKind,
     AskRequest,
@@ -70,8 +71,8 @@ def put_question(site: Site, ask: Ask) -> Reply:
     for envelope in (*about.manner.approvals, *site.earlier_approvals):
         add_approval(site.directory, envelope)
     judging = _Judging(site, request)
-    if ask.kind is AskKind.APPROVAL and judging.moved:
-        return Reply(missing=f"{PEOPLE_FILE} as it was when the plan was made: put it back, or cancel the run")
+    if ask.kind is AskKind.APPROVAL and judging.unusable:
+        return Reply(missing=judging.unusable)
     answer = site.desk.ask(request, judge=judging, cancel=lambda: site.unwanted(Phase.FORWARD))
     if isinstance(answer, Unanswered):
         canceled = site.unwanted(Phase.FORWARD)
@@ -79,6 +80,8 @@ def put_question(site: Site, ask: Ask) -> Reply:
     if ask.kind is AskKind.MANUAL:
         return _seal(site, ask, answer, by=answer.by)
     judging.look_again()
+    if judging.unusable:
+        return Reply(missing=judging.unusable)
     verdict = judging((*kept_approvals(site.directory), *answer.approvals))
     if not (verdict.satisfied or verdict.declined):
         return Reply(missing=verdict.missing)
@@ -130,23 +133,40 @@ def _seal(
 
 
 class _Judging:
-    """Judges approvals for one request, as often as the desk asks, by the people as they were when it was made."""
+    """Judges approvals for one request, as often as the desk asks, by the trust root that the plan was made with.
+
+    `unusable` says why that one does not count any more: a newer version may have taken somebody's key from them.
+    """
 
     def __init__(self, site: Site, request: AskRequest) -> None:
         self._site = site
-        self._people = site.order.repository.people()
+        self._people, self.unusable = People(), ""
         self._need = need_of(request, earlier_runs=site.earlier_runs)
         self.look_again()
 
     def look_again(self) -> None:
-        """Find out which approvals other runs have been let through by since."""
+        """Find out which approvals other runs have been let through by since, and which trust root counts now."""
         self._used = _used_elsewhere(self._site.ledger, {self._site.run, *self._site.earlier_runs})
+        self._look_at_root()
 
-    @property
-    def moved(self) -> bool:
-        """Whether the people are not those of the plan any more."""
-        pins = {pin.path: pin.digest for pin in self._site.order.resolution.plan.pins}
-        return self._people.digest != pins.get(PEOPLE_FILE)
+    def _look_at_root(self) -> None:
+        resolution = self._site.order.resolution
+        planned = resolution.plan.trust
+        if planned is None or resolution.trusted is None:
+            self.unusable = "a trust root, which says who may approve"
+            return
+        try:
+            newest = resolution.trusted().current
+        except OpsError as error:
+            self.unusable = f"a trust root that can be believed: {error.message}"
+            return
+        self._people = people_of(newest.root, newest.digest)
+        self.unusable = ""
+        if newest.digest != planned.digest:
+            self.unusable = (
+                f"the trust root it was planned with, version {planned.version}; now version {newest.root.version} "
+                "counts: cancel the run, and start it again"
+            )
 
     def __call__(self, envelopes: Sequence[bytes]) -> ApprovalVerdict:
         now = self._site.order.circumstances.clock()

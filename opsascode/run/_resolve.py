@@ -23,7 +23,7 @@ from opsascode.run._compose import SECRET_PREFIX, FlatStep, flatten, known_text
 from opsascode.run._content import ROLES_DIRECTORIES, pin_content, read_texts
 from opsascode.run._cut import Cutter, Stage, between_checks
 from opsascode.run._environment import minimal_environment
-from opsascode.run._plan import ParameterValue, Pin, Plan, PlannedStage, PlannedStep
+from opsascode.run._plan import ParameterValue, Pin, Plan, PlannedStage, PlannedStep, RootUsed
 from opsascode.run._provisions import Provisions, find_provisions
 from opsascode.run._settle import lock_names, settle_parameters
 from opsascode.run._stage import unusable
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from pathlib import Path
 
-    from opsascode.proof import Json
-    from opsascode.repo import GitState, Inventory, Repository, Runbook, Settings, Source, Value, Wave
+    from opsascode.proof import Json, TrustChain
+    from opsascode.repo import GitState, Inventory, Repository, Runbook, Settings, Value, Wave
     from opsascode.run._compose import Composition
     from opsascode.run._cut import Flat
+    from opsascode.run._enforce import Rules
 
 __all__ = [
     "Request",
@@ -59,9 +60,16 @@ _NOT_FACTS: Final = re.compile(
 )
 
 
+APPLIED_PACK: Final = "applied policy pack"
+"""What the pin of the pack that holds is called in a plan; no file has this name."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What was asked for: a runbook, and the words and values for its targets and parameters."""
+    """What was asked for: a runbook, the words and values for its targets and parameters, and the rules that hold.
+
+    `rules` gives them for the hosts that are targeted; without it those of the work tree hold.
+    """
 
     runbook: Runbook
     inventory: tuple[str, ...] = ()
@@ -69,6 +77,7 @@ class Request:
     texts: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, Value] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    rules: Callable[[Sequence[str]], Rules] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,12 +102,21 @@ class Resolution:
     outputs: Mapping[str, tuple[str, ...]]
     cutter: Cutter = field(repr=False)
     provisions: Provisions = field(default_factory=Provisions)
+    trusted: Callable[[], TrustChain] | None = field(default=None, repr=False)
 
 
-def resolve(repository: Repository, request: Request, *, environ: Mapping[str, str], cache: Path | None) -> Resolution:
-    """Settle everything about a run before it starts.
+def resolve(
+    repository: Repository,
+    request: Request,
+    *,
+    environ: Mapping[str, str],
+    cache: Path | None,
+    trusted: Callable[[], TrustChain] | None = None,
+) -> Resolution:
+    """Settle everything about a run before it starts; `trusted` gives the trust root where somebody must approve.
 
     Raises:
+        ProofError: somebody must approve, and there is no trust root to say who may.
         ResolveError: a parameter is missing or wrong, or no host is left.
         DocumentError: the inventory or content cannot be used.
     """
@@ -125,16 +143,18 @@ def resolve(repository: Repository, request: Request, *, environ: Mapping[str, s
     cutter = _cutter(repository, runbook, composition, waves, values, provisions)
     stages = _stages(repository, runbook, cutter, flats)
     state = git_state(repository.root)
+    rules = request.rules(inventory.hosts) if request.rules else None
     settled = _Settled(
         state=state,
         inventory=inventory,
-        pins=_pins(repository, (runbook, *composed.values()), provisions, _people(repository, state, stages)),
+        pins=_pins(repository, rules, (runbook, *composed.values()), provisions),
         trees=_trees(repository, flats, provisions),
         flats=flats,
         values=values,
         waves=waves,
         stages=stages,
         locks=lock_names(composition.runbooks, inventory.hosts),
+        trust=_root_used(stages, trusted),
     )
     return Resolution(
         plan=_plan(request, settled),
@@ -153,6 +173,7 @@ def resolve(repository: Repository, request: Request, *, environ: Mapping[str, s
         },
         cutter=cutter,
         provisions=provisions,
+        trusted=trusted,
     )
 
 
@@ -165,10 +186,12 @@ def _stages(repository: Repository, runbook: Runbook, cutter: Cutter, flats: Seq
     return stages
 
 
-def _people(repository: Repository, state: GitState, stages: Sequence[Stage]) -> Source | None:
-    """Give the people file where somebody must approve; it must be the one that was committed."""
-    asked = any(stage.ask and stage.ask.kind is AskKind.APPROVAL for stage in stages)
-    return repository.people_pin(state.commit) if asked else None
+def _root_used(stages: Sequence[Stage], trusted: Callable[[], TrustChain] | None) -> RootUsed | None:
+    """Name the version of the trust root where somebody must approve."""
+    if trusted is None or not any(stage.ask and stage.ask.kind is AskKind.APPROVAL for stage in stages):
+        return None
+    newest = trusted().current
+    return RootUsed(version=newest.root.version, digest=newest.digest)
 
 
 def rest_of(
@@ -326,14 +349,18 @@ def _needs_facts(flats: Sequence[Flat], playbook: bytes, role_texts: Callable[[]
 
 
 def _pins(
-    repository: Repository, runbooks: Sequence[Runbook], provisions: Provisions, people: Source | None
+    repository: Repository, rules: Rules | None, runbooks: Sequence[Runbook], provisions: Provisions
 ) -> tuple[Pin, ...]:
+    """Pin every document that has a say: runbooks, settings, and the policies of the work tree or the applied pack."""
     settings = repository.settings
     sources = [runbook.source for runbook in runbooks]
-    sources.extend(guardrail.source for guardrail in repository.guardrails())
-    sources.extend(source for source in (settings.source, people) if source)
+    scope = rules.snapshot if rules else None
+    if scope is None:
+        sources.extend(guardrail.source for guardrail in (rules.guardrails if rules else repository.guardrails()))
+    sources.extend((settings.source,) if settings.source else ())
     documents = {source.path: Pin(path=source.path, digest=source.digest) for source in sources}
     documents |= {pin.path: pin for pin in provisions.pins}
+    documents |= {APPLIED_PACK: Pin(path=APPLIED_PACK, digest=scope.digest)} if scope else {}
     return tuple(documents[path] for path in sorted(documents))
 
 
@@ -356,6 +383,7 @@ class _Settled:
     waves: tuple[tuple[str, ...], ...]
     stages: Sequence[Stage]
     locks: tuple[str, ...]
+    trust: RootUsed | None
 
 
 def _plan(request: Request, settled: _Settled) -> Plan:
@@ -391,6 +419,7 @@ def _plan(request: Request, settled: _Settled) -> Plan:
         steps=tuple(_planned(flat, settled.values) for flat in settled.flats if isinstance(flat, FlatStep)),
         waves=settled.waves,
         stages=tuple(_planned_stage(stage) for stage in settled.stages),
+        trust=settled.trust,
     )
 
 

@@ -19,6 +19,17 @@ import pytest
 from opsascode.proof import armor, parse_strict, pre_authentication
 from tests.acceptance.test_command_line import at_terminal
 from tests.sshd import ssh_agent
+from tests.trust import (
+    HANDS,
+    PERSONS,
+    install,
+    next_root,
+    person,
+    role,
+    team_root,
+    with_roles,
+    write_key,
+)
 from tests.world import Answer, World, new_world
 
 if TYPE_CHECKING:
@@ -36,30 +47,19 @@ PAUSED = f"""
 
 
 class Team:
-    """A world whose repository lists people, and their keys in files beside it."""
+    """A world with a trust root of people, and their keys in files beside it; alice is who runs the tests."""
 
     def __init__(self, world: World) -> None:
         self.world, self.keys = world, world.home / "keys"
-        self.keys.mkdir()
         for name in ("alice", "bob", "carol", "dave"):
-            self.make_key(name)
-        listed = "".join(
-            f"    {name}: {{accounts: [{account}], roles: [{role}], keys: ['{self.public(name)}']}}\n"
-            for name, account, role in (
-                ("alice", ACCOUNT, ROLE), ("bob", "bob", ROLE), ("carol", "carol", ROLE), ("dave", "dave", "reader"),
-            )
-        )  # fmt: skip
-        head = "apiVersion: opsascode/v1\nkind: People\nmetadata: {name: people}\nspec:\n  people:\n"
-        self.world.write("policies/people.yml", head + listed)
+            write_key(HANDS[name], self.keys / name)
+        self.root = team_root(
+            persons=(person("alice", accounts=(ACCOUNT,)), *PERSONS[1:]),
+            roles=with_roles(role(ROLE, 1, "alice", "bob", "carol")),
+        )
         self.world.runbook("deploy", GREET, targets="{hosts: web1}", approval=BEFORE)
         self.world.runbook("paused", PAUSED, targets="{hosts: web1}")
-        self.world.commit()
-
-    def make_key(self, name: str, passphrase: str = "") -> Path:
-        file = self.keys / name
-        words = ("ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", name, "-f", file)
-        subprocess.run(words, check=True)
-        return file
+        install(self.world, self.root)
 
     def public(self, name: str) -> str:
         return (self.keys / f"{name}.pub").read_text().strip()
@@ -135,16 +135,13 @@ def test_who_may_not_is_told_before_signing(team: Team, name: str, why: str) -> 
     assert not (team.world.state / "runs" / run / "approvals").exists()
 
 
-def test_what_the_requester_signs_by_other_means_is_not_counted(team: Team) -> None:
-    """Alice makes her account look like somebody else's while she signs; the run knows who started it."""
-    run = team.waiting()
-    people = team.world.root / "policies/people.yml"
-    honest = people.read_text()
-    people.write_text(honest.replace(f"accounts: [{ACCOUNT}]", "accounts: [elsewhere]"))
-    assert team.approve(run, "alice").code == 0
-    people.write_text(honest)
-    assert team.approve(run, "bob").code == 0
-    answer = team.world.ops("runs", "resume", run)
+def test_what_the_requester_signs_before_the_run_is_not_counted(team: Team, tmp_path: Path) -> None:
+    """Nobody has started a plan that lies in a file, so Alice may sign it; the run knows who started it."""
+    plan = tmp_path / "plan.json"
+    assert team.world.ops("plan", "deploy", "--out", plan).code == 0
+    for name in ("alice", "bob"):
+        assert team.approve(plan, name).code == 0
+    answer = team.world.ops("run", plan)
     assert answer.code == 4
     assert "alice started this and cannot approve it" in answer.out + answer.err
     assert "1 of 2 approvals" in answer.out + answer.err
@@ -238,16 +235,15 @@ def test_an_approval_that_has_run_out_is_no_approval(team: Team) -> None:
 
 
 def test_an_account_that_belongs_to_nobody_cannot_be_let_through(team: Team) -> None:
-    people = team.world.root / "policies/people.yml"
-    people.write_text(people.read_text().replace(f"accounts: [{ACCOUNT}]", "accounts: [elsewhere]"))
-    team.world.commit()
+    second = next_root(team.root, persons=(person("alice", accounts=("elsewhere",)), *PERSONS[1:]))
+    install(team.world, second)
     run = team.waiting()
     assert team.approve(run, "bob").code == 0
     assert team.approve(run, "carol").code == 0
     answer = team.world.ops("runs", "resume", run)
     told = answer.out + answer.err
     assert answer.code == 4
-    assert f"the account '{ACCOUNT}' started this, and no person in policies/people.yml has it" in told
+    assert f"the account '{ACCOUNT}' started this, and no person of the trust root has it" in told
     assert "add it to the accounts of its person" in told
 
 
@@ -358,7 +354,7 @@ def test_the_list_says_what_waits_for_whom(team: Team) -> None:
         (("nosuch",), 2, "no run 'nosuch' asks anything"),
         (("RUN", "--as", "mallory"), 2, "knows no mallory"),
         (("RUN", "--as", "bob"), 2, "no key of bob is in ~/.ssh or ssh-agent"),
-        (("RUN", "--key", "KEYS/nosuch"), 2, "no key that policies/people.yml lists"),
+        (("RUN", "--key", "KEYS/nosuch"), 2, "no key that the trust root lists"),
         (("RUN", "--as", "bob", "--key", "KEYS/carol"), 2, "is no key of bob"),
         (("RUN", "--key", "KEYS/bob"), 2, "say -y"),
         (("RUN", "--key", "KEYS/bob", "-y", "--stage", "3.1"), 2, "about stage 3.1"),

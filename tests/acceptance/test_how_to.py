@@ -43,6 +43,7 @@ PAGES = (
     "secrets",
     "vault-and-passwords",
     "predict-changes",
+    "start-a-repository",
 )
 SHAPES = (
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?( UTC|Z)?", "MOMENT"),
@@ -219,7 +220,7 @@ def test_a_page_shows_what_its_commands_print(name: str, tmp_path: Path) -> None
 
 def test_every_page_is_typed_or_known_not_to_be() -> None:
     asked_of_people = {"approve-a-run", "look-back"}  # several people and machines, or three months of runs
-    read_only = {"run-in-ci", "write-a-runbook"}
+    read_only = {"review-policies-on-github", "run-in-ci", "write-a-runbook"}
     assert {page.stem for page in HOW_TO.glob("*.md")} == {*PAGES, *asked_of_people, *read_only}
 
 

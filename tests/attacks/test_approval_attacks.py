@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from opsascode.policy import APPROVAL, ApprovalCode, ApprovalNeed, Decision, judge_approvals
+from opsascode.policy import APPROVAL, ApprovalCode, ApprovalNeed, Answer, judge_approvals
 from opsascode.proof import PAYLOAD_TYPE, Code, canonical_bytes, payload_digest, statement_payload
 from tests import people
 from tests.people import NOW, PEOPLE, PLAN, ROLE, RUN, Form, Hand, approval
@@ -55,7 +55,7 @@ def form_of(case: dict[str, Any]) -> Form:
 def payload_of(case: dict[str, Any]) -> bytes:
     changes = dict(case.get("approval", {}))
     if "decision" in changes:
-        changes["decision"] = Decision(changes["decision"])
+        changes["decision"] = Answer(changes["decision"])
     if "minutes" in case:
         begin, end = case["minutes"]
         changes |= {"issued": NOW + timedelta(minutes=begin), "expires": NOW + timedelta(minutes=end)}

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opsascode.policy import Approval, ApprovalError, ApprovalNeed, ApprovalVerdict, Decision, judge_approvals
+from opsascode.policy import Approval, ApprovalError, ApprovalNeed, ApprovalVerdict, Answer, judge_approvals
 from opsascode.proof import Statement, payload_digest
 from opsascode.repo import People, Person
 from tests.people import ALICE, BOB, BOBS_TOKEN, CAROL, DAVE, EVE, NOW, PEOPLE, PLAN, ROLE, RUN, Hand, approval
@@ -117,7 +117,7 @@ def test_an_account_that_belongs_to_nobody_is_told_with_its_mend() -> None:
 
 
 def test_a_refusal_gives_its_reason() -> None:
-    verdict = judge(say("bob"), say("carol", decision=Decision.DECLINE, reason="the window is closed"))
+    verdict = judge(say("bob"), say("carol", decision=Answer.DECLINE, reason="the window is closed"))
     assert not verdict.satisfied
     assert verdict.missing == "declined by carol: the window is closed"
     assert [each.person for each in verdict.declined] == ["carol"]
@@ -204,7 +204,7 @@ def test_a_part_of_another_form_is_no_approval(changes: dict[str, Any]) -> None:
 
 
 def test_what_a_person_says_comes_back_as_it_was_said() -> None:
-    for made in (approval(), approval(run=None, role=None, requester=None, decision=Decision.DECLINE, reason="ä\n")):
+    for made in (approval(), approval(run=None, role=None, requester=None, decision=Answer.DECLINE, reason="ä\n")):
         assert Approval.of(made.statement()) == made
 
 

@@ -1,0 +1,263 @@
+"""`opsascode approve CHANGE`: show what a change of the policies does, computed here, and sign what was shown.
+
+A change is a branch, a commit, or any other name Git knows; what it would be after a merge into the protected ref is
+computed from Git's objects. Nothing that somebody else computed is ever signed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from opsascode.cli._console import escape_line, wants_colour
+from opsascode.cli._policy import tip_of
+from opsascode.cli._policy_desk import PolicyDesk
+from opsascode.cli._policy_text import class_words, decision_json, decision_lines, diff_lines
+from opsascode.cli._signing import choose_person, sign_statement
+from opsascode.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from opsascode.cli._context import Face
+    from opsascode.cli._signing import Signatory
+    from opsascode.policy import Said
+    from opsascode.proof import Statement
+    from opsascode.repo import People, Person
+    from opsascode.run import AppliedPack, Judgement
+
+_LIFETIME: Final = timedelta(hours=72)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeWords:
+    """What the command line says about a statement; without `yes` a person at a terminal is asked."""
+
+    said: Said
+    reason: str = ""
+    person: str | None = None
+    key: Path | None = None
+    out: Path | None = None
+    yes: bool = False
+
+
+def is_change(face: Face, what: str) -> bool:
+    """Tell whether a word names a commit; runs have names of their own."""
+    from opsascode.repo import ObjectStore  # noqa: PLC0415 - keeps --help quick
+
+    return (face.repository.root / ".git").exists() and ObjectStore.of(face.repository.root).commit_of(what) is not None
+
+
+def answer_change(face: Face, what: str, words: ChangeWords) -> int:
+    """Show a change, sign what the person says about it, and leave that where it is looked for."""
+    desk = PolicyDesk(face=face)
+    judgement = look_at(desk, what)
+    if not face.json:
+        click.echo("\n".join(change_lines(judgement)), color=wants_colour())
+    signatory = choose_person(
+        desk.face.people(), lambda person: _objection(judgement, words.said, person), name=words.person, file=words.key
+    )
+    reason = _confirmed(face, signatory, words)
+    if reason is None:
+        click.echo("not confirmed: nothing was signed", err=True)
+        return ExitCode.REFUSED
+    envelope = sign_statement(_statement(desk, judgement, signatory, words.said, reason), signatory.at_hand)
+    places = _leave(desk, judgement.decision.change.target_scope, envelope, words.out)
+    _tell(face, desk, what, signatory, words.said, places)
+    return ExitCode.DONE
+
+
+def propose(  # noqa: PLR0913 - what the command line says, and the change
+    face: Face, what: str, *, reason: str, person: str | None, key: Path | None, out: Path | None
+) -> int:
+    """Sign that a change is proposed, and what it is."""
+    from opsascode.policy import Said  # noqa: PLC0415 - keeps --help quick
+
+    words = ChangeWords(said=Said.PROPOSE, reason=reason, person=person, key=key, out=out, yes=True)
+    return answer_change(face, what, words)
+
+
+def look_at(desk: PolicyDesk, what: str, *, base: str | None = None, remembers: bool = False) -> Judgement:
+    """Judge what a merge into the protected ref would change.
+
+    Raises:
+        UsageError: there is no such commit.
+        ResolveError: it cannot be merged as it is.
+    """
+    head, onto = desk.store.commit_of(what), base or tip_of(desk)
+    if head is None:
+        raise UsageError(f"there is no commit {what[:100]!r} in this clone", advice="git fetch, or name a branch")
+    # Where the protected ref stands already, there is nothing to merge: then it is about the first pack of all.
+    merged = None if head == onto else _merged(desk, onto, head)
+    judge = desk.judge(remembers=remembers)
+    return judge.judge(onto, merged, ref=desk.root.ref) if merged else judge.judge(None, head, ref=desk.root.ref)
+
+
+def _merged(desk: PolicyDesk, base: str, head: str) -> str:
+    """Give the commit that a merge would make; one that follows the base already is itself the result."""
+    from opsascode.repo import Branches, Identity, Made  # noqa: PLC0415 - keeps --help quick
+
+    if desk.store.is_ancestor(base, head) or desk.store.is_ancestor(head, base):
+        return head
+    nobody = Identity(name="opsascode", email="opsascode@localhost")
+    made = Made(message="What a merge would make\n", by=nobody, when=datetime.fromtimestamp(0, UTC))
+    return Branches.of(desk.face.repository.root).merge_commit(base, head, made)
+
+
+def change_lines(judgement: Judgement) -> Iterator[str]:
+    """Show a change to somebody who shall sign it."""
+    decision, old, new = judgement.decision, judgement.old, judgement.new
+    yield f"base      {(old.commit or 'nothing applied yet')[:12]} on {escape_line(decision.change.ref)}"
+    yield f"commit    {new.commit[:12]}"
+    yield from diff_lines(decision.classification.diff)
+    yield from decision_lines(decision)
+
+
+def _objection(judgement: Judgement, said: Said, person: Person) -> str:
+    """Say why a person's word would not count, or nothing when it would."""
+    from opsascode.policy import Said  # noqa: PLC0415 - keeps --help quick
+
+    decision = judgement.decision
+    if said is Said.PROPOSE:
+        return ""
+    role = decision.needs.role
+    if role is None:
+        return "this change needs nobody's approval"
+    if role not in person.roles:
+        return f"{person.id} does not have the role {role}"
+    if said is Said.APPROVE and decision.proposer and decision.proposer.person == person.id:
+        return f"{person.id} proposed this change, and cannot approve it [E_SELF_APPROVAL]"
+    identities = judgement.new.identities
+    names = {each.casefold() for each in (*identities.emails, *identities.accounts)}
+    if said is Said.APPROVE and names & {each.casefold() for each in person.accounts}:
+        return f"{person.id} is behind this change, and cannot approve it [E_SELF_APPROVAL]"
+    return ""
+
+
+def _confirmed(face: Face, signatory: Signatory, words: ChangeWords) -> str | None:
+    """Say who signs what, and ask; gives the reason, None when the person would rather not."""
+    from opsascode.policy import Said  # noqa: PLC0415 - keeps --help quick
+
+    person, key = signatory.person, signatory.at_hand
+    verb = words.said.value.capitalize()
+    if not face.json:
+        click.echo(
+            f"\n{verb} as {person.id} ({escape_line(person.name)}) with {key.key.keyid} ({escape_line(key.place)})"
+        )
+    reason = words.reason
+    terminal = os.isatty(0) and os.isatty(1)
+    if words.said is Said.DECLINE and not reason:
+        if not terminal or words.yes:
+            raise UsageError("a refusal needs a reason", advice="--decline --reason TEXT")
+        reason = click.prompt("Reason")
+    if words.yes:
+        return reason
+    if not terminal:
+        raise UsageError("nobody is here to ask whether this shall be signed", advice="look at it, then say -y")
+    return reason if click.confirm(f"{verb} this?", default=False) else None
+
+
+def _statement(desk: PolicyDesk, judgement: Judgement, signatory: Signatory, said: Said, reason: str) -> Statement:
+    from opsascode.policy import MAX_REASON, ChangeStatement, effects_of  # noqa: PLC0415 - keeps --help quick
+
+    if len(reason) > MAX_REASON:
+        raise UsageError(f"a reason of {len(reason)} characters, and {MAX_REASON} is the most")
+    now = datetime.now(UTC).replace(microsecond=0)
+    return ChangeStatement(
+        person=signatory.person.id,
+        decision=said,
+        change=judgement.decision.change,
+        reason=reason,
+        effects=effects_of(judgement.decision.classification.diff),
+        issued=now,
+        expires=now + _LIFETIME,
+        nonce=secrets.token_hex(16),
+        checkpoint=desk.seen_checkpoint(),
+    ).statement()
+
+
+def _leave(desk: PolicyDesk, scope: str, envelope: bytes, out: Path | None) -> tuple[str, ...]:
+    """Leave a statement in Git, or only in the file that was asked for."""
+    from opsascode.proof import payload_digest  # noqa: PLC0415 - keeps --help quick
+    from opsascode.repo import ATTESTATIONS_REF  # noqa: PLC0415 - keeps --help quick
+
+    if out is not None:
+        try:
+            out.write_bytes(envelope + b"\n")
+        except OSError as error:
+            raise UsageError(f"the statement cannot be written to {out}: {error.strerror}") from error
+        return (str(out),)
+    if desk.attestations is None:
+        raise UsageError("there is no Git repository to leave it in", advice="write it to a file: --out FILE")
+    desk.attestations.post(scope, payload_digest(envelope), envelope)
+    remote = desk.attestations.remote
+    return (ATTESTATIONS_REF, *((f"{remote} (pushed)",) if remote else ()))
+
+
+_DONE: Final = {"propose": "proposed", "approve": "approved", "decline": "declined"}
+
+
+def _tell(face: Face, desk: PolicyDesk, what: str, signatory: Signatory, said: Said, places: tuple[str, ...]) -> None:
+    """Say what was signed, where it lies, and what is still missing."""
+    after = look_at(PolicyDesk(face=face, files=desk.files), what).decision
+    if face.json:
+        body = {"said": said.value, "person": signatory.person.id, "places": list(places), **decision_json(after)}
+        click.echo(json.dumps(body))
+        return
+    click.echo(f"{_DONE[said.value]} by {signatory.person.id}; left at {', '.join(map(escape_line, places))}")
+    if after.allowed:
+        click.echo("nothing is missing: it can be merged, and applied")
+    else:
+        click.echo(f"still missing: {escape_line(after.missing)}")
+
+
+def waiting_changes(desk: PolicyDesk) -> Iterator[tuple[str, Judgement]]:
+    """Find the branches that change what is protected and are not allowed yet."""
+    tip = tip_of(desk)
+    for ref, commit in sorted(desk.store.refs("refs/heads/").items()):
+        if ref == desk.root.ref or desk.store.is_ancestor(commit, tip):
+            continue
+        judgement = look_at(desk, ref)
+        if judgement.decision.classification.diff.files and not judgement.decision.allowed:
+            yield ref, judgement
+
+
+def waiting_lines(ref: str, judgement: Judgement, people: People) -> Iterator[str]:
+    """Show a change that waits, and for whom."""
+    from opsascode.policy import Said  # noqa: PLC0415 - keeps --help quick
+
+    decision = judgement.decision
+    name = ref.removeprefix("refs/heads/")
+    yield f"{escape_line(name)}  {class_words(decision)}  {decision.change.id[:19]}…"
+    yield f"  {escape_line(decision.missing)}"
+    given = {each.person for each in decision.counted}
+    able = [
+        each.id for each in people.persons if each.id not in given and not _objection(judgement, Said.APPROVE, each)
+    ]
+    yield f"  waits for {', '.join(able) or 'nobody who may'}: opsascode approve {escape_line(name)}"
+
+
+def sign_unlock(desk: PolicyDesk, locked: AppliedPack, *, reason: str, person: str | None, key: Path | None) -> str:
+    """Let somebody who may approve policies lift a lock, and record it; gives who it was."""
+    from opsascode.proof import POLICY_APPROVER, ROLLBACK_APPROVER  # noqa: PLC0415 - keeps --help quick
+    from opsascode.run import Unlock, unlock_request, unlock_statement  # noqa: PLC0415 - keeps --help quick
+
+    roles = {POLICY_APPROVER, ROLLBACK_APPROVER}
+
+    def objection(each: Person) -> str:
+        return "" if roles & set(each.roles) else f"{each.id} may approve no policies"
+
+    signatory = choose_person(desk.face.people(), objection, name=person, file=key)
+    unlock = Unlock(person=signatory.person.id, reason=reason, at=datetime.now(UTC))
+    envelope = sign_statement(unlock_request(locked, unlock), signatory.at_hand)
+    signer = desk.face.state.signer(os.environ)
+    statement = unlock_statement(desk.book.origin(signer), locked, unlock, envelope=envelope)
+    desk.book.add(statement, signer)
+    return unlock.person

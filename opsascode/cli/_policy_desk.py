@@ -1,0 +1,176 @@
+"""What do the policy verbs share: the repository's objects, the pinned trust root, the book of packs, signed statements.
+
+Not here: what a verb does with them, and how anything is shown.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from opsascode.cli._context import cache_directory
+from opsascode.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from opsascode.cli._context import Face
+    from opsascode.policy import Change, SeenCheckpoint
+    from opsascode.proof import TrustRoot
+    from opsascode.repo import Attestations, ObjectStore
+    from opsascode.run import Memory, PackBook, PackLog, RootPin, TransitionJudge
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyDesk:
+    """The policy side of one clone.
+
+    `files` are statements handed over as files, `accounts` those of whoever pushes or opens a change. `root_digest` is
+    believed in place of a pin, where a check of a pull request says it.
+    """
+
+    face: Face
+    files: tuple[bytes, ...] = ()
+    accounts: tuple[str, ...] = ()
+    root_digest: str | None = None
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        """Give the repository's objects; the ops repository must be the whole of it."""
+        from opsascode.repo import ObjectStore  # noqa: PLC0415 - keeps --help quick
+
+        root = self.face.repository.root
+        if not (root / ".git").exists():
+            raise UsageError(
+                f"{root} is not the top of a Git repository, and policies are judged by Git's objects",
+                advice="git init there, or move opsascode.yml to the top of its repository",
+            )
+        return ObjectStore.of(root)
+
+    @cached_property
+    def pin(self) -> RootPin | None:
+        """Give which trust root this machine believes in."""
+        from opsascode.run import Pins, RootPin  # noqa: PLC0415 - keeps --help quick
+
+        if self.root_digest is not None:
+            return RootPin(repository=self.root_digest, place="the command line")
+        return Pins(self.face.state).read()
+
+    @property
+    def needed_pin(self) -> RootPin:
+        """Give the pin where nothing can be said without one."""
+        from opsascode.run import UnpinnedError  # noqa: PLC0415 - keeps --help quick
+
+        if self.pin is None:
+            raise UnpinnedError(
+                "this machine does not know which trust root to believe in",
+                advice="ask somebody who holds it for its digest, by another way than Git: opsascode trust pin sha256:…",
+            )
+        return self.pin
+
+    @cached_property
+    def attestations(self) -> Attestations | None:
+        """Give what people left in Git, with that of the remote where there is one and it can be reached."""
+        from opsascode.repo import Attestations  # noqa: PLC0415 - keeps --help quick
+
+        found = Attestations.of(self.face.repository.root, self.face.repository.settings.approvals_remote)
+        if found is not None and found.remote is not None:
+            found.fetch()
+        return found
+
+    @cached_property
+    def book(self) -> PackBook:
+        """Give the book of packs of this machine."""
+        from opsascode.run import PackBook  # noqa: PLC0415 - keeps --help quick
+
+        keys = self.face.state.public_keys(os.environ) if self.face.state.has_ledger() else ()
+        return PackBook(state=self.face.state, repository=self.needed_pin.repository, keys=keys)
+
+    @cached_property
+    def log(self) -> PackLog:
+        """Give what happened to the pack; nothing where no trust root is pinned."""
+        from opsascode.run import PackLog  # noqa: PLC0415 - keeps --help quick
+
+        return self.book.read() if self.pin else PackLog()
+
+    @cached_property
+    def root(self) -> TrustRoot:
+        """Give the trust root as it is committed and believed."""
+        if self.root_digest is None:
+            return self.face.trusted().current.root
+        from opsascode.proof import read_chain  # noqa: PLC0415 - keeps --help quick
+        from opsascode.repo import committed_trust  # noqa: PLC0415 - keeps --help quick
+
+        return read_chain(committed_trust(self.face.repository.root, "HEAD"), pin=self.root_digest).current.root
+
+    def signed(self, change: Change) -> Sequence[bytes]:
+        """Give everything that was signed about a change, unjudged."""
+        left = self.attestations.of_change(change.target_scope) if self.attestations else ()
+        return (*self.files, *left)
+
+    def seen_checkpoint(self) -> SeenCheckpoint | None:
+        """Give the checkpoint of this machine's ledger, which whoever signs here becomes a witness of."""
+        state = self.face.state
+        if not state.has_ledger():
+            return None
+        import base64  # noqa: PLC0415 - keeps --help quick
+
+        from opsascode.policy import SeenCheckpoint  # noqa: PLC0415 - keeps --help quick
+        from opsascode.proof import LedgerReader  # noqa: PLC0415 - keeps --help quick
+
+        ledger = LedgerReader.read(state.ledger_directory, keys=state.public_keys(os.environ))
+        return SeenCheckpoint(origin=ledger.origin, size=ledger.size, root=base64.b64encode(ledger.root).decode())
+
+    def judge(self, *, now: datetime | None = None, remembers: bool = True) -> TransitionJudge:
+        """Make the judge of transitions; a check of what might be merged remembers nothing."""
+        from opsascode.run import TransitionJudge  # noqa: PLC0415 - keeps --help quick
+
+        return TransitionJudge(
+            store=self.store,
+            pin=self.needed_pin.repository,
+            now=now or datetime.now(UTC),
+            attestations=self.signed,
+            accounts=self.accounts,
+            memory=self.memory() if remembers else self._floor(),
+            cache=self.cache(),
+        )
+
+    def memory(self) -> Memory:
+        """Tell what this machine remembers of earlier transitions."""
+        from opsascode.policy import debts_of  # noqa: PLC0415 - keeps --help quick
+        from opsascode.run import Memory  # noqa: PLC0415 - keeps --help quick
+
+        current = self.log.current
+        return Memory(
+            least=max(1, self.needed_pin.version),
+            newest=current.pack.commit if current else None,
+            consumed=self.log.consumed,
+            debts=debts_of(self.log.statements, datetime.now(UTC)).all,
+            seen_roots=self.log.seen_roots,
+        )
+
+    def _floor(self) -> Memory:
+        from opsascode.run import Memory  # noqa: PLC0415 - keeps --help quick
+
+        return Memory(least=max(1, self.needed_pin.version))
+
+    def cache(self) -> Path:
+        """Give the directory of what can be made again."""
+        directory = cache_directory() / "policy"
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return directory
+
+
+def read_files(paths: Sequence[Path]) -> tuple[bytes, ...]:
+    """Read signed statements that were handed over as files.
+
+    Raises:
+        UsageError: one cannot be read.
+    """
+    from opsascode.run import read_approval_files  # noqa: PLC0415 - keeps --help quick
+
+    return read_approval_files(paths)

@@ -1,0 +1,77 @@
+"""What does the policy pack as of a commit say: its version, what enforces it, and which guardrails it holds?
+
+Read from the verified bytes of a snapshot, never from the working tree. Any document in `policies/` that cannot be used
+makes the whole pack unusable, as it might be the one that matters.
+
+Not here: checking documents on disk (`_check`), and what differs between two packs (`policy`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opsascode.repo._analysis import analyse
+from opsascode.repo._build import build_guardrail, build_pack
+from opsascode.repo._crosscheck import pack_problems
+from opsascode.repo._documents import Kind, Source
+from opsascode.repo._meaning import is_document
+from opsascode.repo._problem import InvalidDocumentsError, errors_among, in_order
+from opsascode.repo._schema import kind_of
+from opsascode.repo._source import load_source
+from opsascode.repo._walk import PACK_FILE, POLICIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opsascode.repo._documents import Guardrail, PolicyPack
+    from opsascode.repo._facts import DocumentFacts
+    from opsascode.repo._problem import Problem
+    from opsascode.repo._snapshot import Snapshot
+    from opsascode.repo._source import SourceDocument
+
+__all__ = ["PACK_FILE", "guardrails_of", "pack_of"]
+
+
+def pack_of(snapshot: Snapshot) -> PolicyPack | None:
+    """Give the document `policies/pack.yml` of a snapshot, None where it has none.
+
+    Raises:
+        InvalidDocumentsError: a document in `policies/` has problems.
+    """
+    found = (each for path, each in _documents(snapshot) if path == PACK_FILE and kind_of(each) is Kind.POLICY_PACK)
+    document = next(found, None)
+    return None if document is None else build_pack(document, _source(snapshot, PACK_FILE))
+
+
+def guardrails_of(snapshot: Snapshot) -> tuple[Guardrail, ...]:
+    """Give all guardrails of a snapshot, in the order of their files.
+
+    Raises:
+        InvalidDocumentsError: a document in `policies/` has problems.
+    """
+    return tuple(
+        build_guardrail(each, _source(snapshot, path))
+        for path, each in _documents(snapshot)
+        if kind_of(each) is Kind.GUARDRAIL
+    )
+
+
+def _documents(snapshot: Snapshot) -> Iterator[tuple[str, SourceDocument]]:
+    """Give all documents of `policies/`, once it is clear that none has a problem."""
+    paths = [path for path in sorted(snapshot.files) if path.startswith(f"{POLICIES}/") and is_document(path)]
+    problems: list[Problem] = []
+    located: list[tuple[str, DocumentFacts]] = []
+    for path in paths:
+        facts = analyse(snapshot.files[path].data, path)
+        problems += facts.problems
+        located += [(path, each) for each in facts.documents]
+    problems += pack_problems(located)
+    if errors_among(problems):
+        raise InvalidDocumentsError(in_order(errors_among(problems)), what="the policies of this pack cannot be used")
+    for path in paths:
+        for document in load_source(snapshot.files[path].data, path).documents:
+            yield path, document
+
+
+def _source(snapshot: Snapshot, path: str) -> Source:
+    return Source(path=path, digest=snapshot.files[path].digest)

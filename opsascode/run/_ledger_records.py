@@ -1,0 +1,123 @@
+"""Which records of these kinds are there, wherever they were made?
+
+Those of the team's log, in its order, and behind them those of this machine that are not in it yet; each once. What was
+read before is remembered by kind, so that only the records asked for are opened; they are verified each time.
+
+Not here: what the records mean.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from opsascode.proof import (
+    Bookmark,
+    CodedLedgerError,
+    CodedProofError,
+    LedgerReader,
+    TeamRecord,
+    canonical_bytes,
+    parse_strict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from pathlib import Path
+
+    from opsascode.proof import Json, PublicKey, TeamLog
+    from opsascode.run._state import State
+
+_MAX_NOTES = 1 << 30
+
+
+def ledger_records(
+    state: State, kinds: Collection[str], *, keys: Sequence[PublicKey], team: TeamLog | None = None
+) -> Iterator[TeamRecord]:
+    """Give the verified records of these predicate types; `keys` are those of this machine's own ledger.
+
+    Raises:
+        LedgerError: an entry is not what was signed.
+    """
+    seen: set[str] = set()
+    if team is not None:
+        for one in team.records(kinds):
+            if one.record.digest not in seen:
+                seen.add(one.record.digest)
+                yield one
+    if not state.has_ledger():
+        return
+    local = LedgerReader.read(state.ledger_directory, keys=keys)
+    known = team.known(local.origin) if team is not None else 0
+    for logged in local.pick([at for at in _places(local, kinds, state.directory / "kinds.json") if at >= known]):
+        if logged.record.digest not in seen:
+            seen.add(logged.record.digest)
+            yield TeamRecord(ledger=local.origin, index=logged.index, team_index=None, record=logged.record)
+
+
+def _places(ledger: LedgerReader, kinds: Collection[str], notes: Path) -> list[int]:
+    """Say where in the ledger records of these kinds are, reading what was not read before."""
+    bookmark, places = _read_notes(notes)
+    try:
+        unread = ledger.unread(bookmark)
+        fresh = [(logged.index, logged.record.statement.predicate_type) for logged in unread]
+        read = unread.bookmark()
+    except CodedLedgerError:
+        if bookmark is None:
+            raise
+        places, unread = {}, ledger.unread(None)  # the notes were of another ledger, or were changed
+        fresh = [(logged.index, logged.record.statement.predicate_type) for logged in unread]
+        read = unread.bookmark()
+    for index, kind in fresh:
+        places.setdefault(kind, []).append(index)
+    if fresh:
+        _write_notes(notes, read, places)
+    return sorted(at for kind in set(kinds) for at in places.get(kind, ()))
+
+
+def _read_notes(notes: Path) -> tuple[Bookmark | None, dict[str, list[int]]]:
+    try:
+        found = parse_strict(notes.read_bytes(), max_bytes=_MAX_NOTES)
+        about, steps = (found["bookmark"], found["kinds"]) if isinstance(found, dict) else (None, None)
+        if not isinstance(about, dict) or not isinstance(steps, dict):
+            return None, {}
+        bookmark = Bookmark(
+            origin=str(about["origin"]),
+            size=_number(about["size"]),
+            peaks=bytes.fromhex(str(about["peaks"])),
+            segment=_number(about["segment"]),
+            offset=_number(about["offset"]),
+        )
+        return bookmark, {kind: list(accumulate(map(_number, each))) for kind, each in steps.items() if _is_list(each)}
+    except (OSError, CodedProofError, KeyError, TypeError, ValueError):
+        return None, {}
+
+
+def _write_notes(notes: Path, read: Bookmark, places: dict[str, list[int]]) -> None:
+    # Places are kept as steps, which are short.
+    steps: dict[str, Json] = {
+        kind: [at - before for before, at in zip((0, *each), each, strict=False)] for kind, each in places.items()
+    }
+    about: Json = {
+        "origin": read.origin,
+        "size": read.size,
+        "peaks": read.peaks.hex(),
+        "segment": read.segment,
+        "offset": read.offset,
+    }
+    draft = notes.with_name(f".{notes.name}.{os.getpid()}")
+    with suppress(OSError):  # they are made again from the entries
+        draft.write_bytes(canonical_bytes({"bookmark": about, "kinds": steps}))
+        draft.replace(notes)
+
+
+def _number(found: Json) -> int:
+    if type(found) is not int:
+        raise TypeError(found)
+    return found
+
+
+def _is_list(found: Json) -> bool:
+    return isinstance(found, list)

@@ -1,0 +1,411 @@
+"""Which policy pack is enforced now, how did it come to that, and who allowed it?
+
+A fold of the ledger's records about policies, in their order: `policy-apply` moves the applied pack, `policy-unlock`
+lifts the lock that a rollback left, `root-seen` remembers when a looser trust root was first met. The applied pack is an
+entry of the ledger and never the name of a branch.
+
+Not here: judging (`policy`), moving the pack (`_apply`), what a run makes of it (`_enforce`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from opsascode.policy import BreakGlass, LoggedStatement, effects_of
+from opsascode.proof import PREDICATE_PREFIX, Code, CodedLedgerError, Statement, payload_digest, read_unverified
+from opsascode.run._record import timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from opsascode.policy import Decision
+    from opsascode.proof import Json, LoggedRecord
+
+POLICY_APPLY: Final = f"{PREDICATE_PREFIX}policy-apply:v1"
+POLICY_UNLOCK: Final = f"{PREDICATE_PREFIX}policy-unlock:v1"
+UNLOCK_REQUEST: Final = f"{PREDICATE_PREFIX}policy-unlock-request:v1"
+ROOT_SEEN: Final = f"{PREDICATE_PREFIX}root-seen:v1"
+GLASS_BROKEN: Final = f"{PREDICATE_PREFIX}glass-broken:v1"
+GLASS_RATIFIED: Final = f"{PREDICATE_PREFIX}glass-ratified:v1"
+POLICY_RECORDS: Final = (POLICY_APPLY, POLICY_UNLOCK, ROOT_SEEN, GLASS_BROKEN, GLASS_RATIFIED)
+"""Every record that has a say in which pack is enforced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackName:
+    """Which pack: the commit it was read from, the digest of its scope, and the version it calls itself."""
+
+    commit: str
+    scope: str
+    version: str | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """Give the name as a record holds it."""
+        return {"commit": self.commit, "scope": self.scope, "version": self.version}
+
+    @classmethod
+    def of(cls, found: Json) -> PackName:
+        """Read a name back; it stands in a record that this product sealed."""
+        if not isinstance(found, dict):
+            raise _bad("a pack has no name")
+        version = found.get("version")
+        return cls(
+            commit=str(found.get("commit")),
+            scope=str(found.get("scope")),
+            version=version if isinstance(version, str) else None,
+        )
+
+    def __str__(self) -> str:
+        named = f"version {self.version}, " if self.version else ""
+        return f"{named}commit {self.commit[:12]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One judged transition on the way: what it was, and whose signatures allowed it."""
+
+    change: Mapping[str, Json]
+    change_id: str
+    classes: tuple[str, ...]
+    evidence: tuple[str, ...]
+    proposer: str | None
+    approved_by: tuple[str, ...]
+    attestations: tuple[str, ...]
+    envelopes: tuple[str, ...]
+    effects: str
+    since: str | None
+
+    @classmethod
+    def of_decision(cls, decision: Decision, envelopes: Iterable[str], *, since: str | None) -> Step:
+        """Write down an allowed transition.
+
+        `envelopes` are the digests of the signed files that count, `since` the commit from which nothing protected had
+        changed: statements may be about any commit from there on.
+        """
+        return cls(
+            change=decision.change.to_json(),
+            change_id=decision.change.id,
+            classes=tuple(sorted(each.value for each in decision.classification.classes)),
+            evidence=tuple(
+                f"{each.level.value} {each.message}"[:400] for each in decision.classification.findings[:20]
+            ),
+            proposer=decision.proposer.person if decision.proposer else None,
+            approved_by=tuple(each.person for each in decision.counted),
+            attestations=tuple(decision.consumed),
+            envelopes=tuple(envelopes),
+            effects=effects_of(decision.classification.diff),
+            since=since,
+        )
+
+    def to_json(self) -> dict[str, Json]:
+        """Give the step as a record holds it."""
+        return {
+            "change": dict(self.change),
+            "change_id": self.change_id,
+            "classes": list(self.classes),
+            "evidence": list(self.evidence),
+            "proposer": self.proposer,
+            "approved_by": list(self.approved_by),
+            "attestations": list(self.attestations),
+            "envelopes": list(self.envelopes),
+            "effects": self.effects,
+            "since": self.since,
+        }
+
+    @classmethod
+    def of(cls, found: Json) -> Step:
+        """Read a step back."""
+        if not isinstance(found, dict) or not isinstance(found.get("change"), dict):
+            raise _bad("a step of it is none")
+        proposer, since = found.get("proposer"), found.get("since")
+        change: Mapping[str, Json] = found["change"]  # type: ignore[assignment] - looked at one line above
+        return cls(
+            change=change,
+            change_id=str(found.get("change_id")),
+            proposer=proposer if isinstance(proposer, str) else None,
+            effects=str(found.get("effects")),
+            since=since if isinstance(since, str) else None,
+            **{name: _texts(found.get(name)) for name in _TUPLES},
+        )
+
+
+_TUPLES: Final = ("classes", "evidence", "approved_by", "attestations", "envelopes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedPack:
+    """A pack that was applied, as its record says; `locked` when nothing may follow it until it is unlocked."""
+
+    pack: PackName
+    previous: PackName | None
+    repository: str
+    ref: str
+    root_version: int
+    root_digest: str
+    roots: tuple[str, ...]
+    steps: tuple[Step, ...]
+    reason: str
+    locked: bool
+    enforced_by: str | None
+    actor: str
+    applied: datetime
+    entry: int = -1
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the way to it was, all steps together."""
+        return tuple(dict.fromkeys(each for step in self.steps for each in step.classes))
+
+    @property
+    def allowed_by(self) -> tuple[str, ...]:
+        """Everybody whose approval counted."""
+        return tuple(dict.fromkeys(each for step in self.steps for each in step.approved_by))
+
+    def statement(self, ledger: str) -> Statement:
+        """State that this pack is enforced from now on, in the ledger of this origin."""
+        return Statement(
+            predicate_type=POLICY_APPLY,
+            subject_name="policy-pack",
+            subject_digest=self.pack.scope,
+            predicate={
+                "ledger": ledger,
+                "repository": self.repository,
+                "ref": self.ref,
+                "pack": self.pack.to_json(),
+                "previous": self.previous.to_json() if self.previous else None,
+                "root": {"version": self.root_version, "digest": self.root_digest},
+                "roots": list(self.roots),
+                "steps": [each.to_json() for each in self.steps],
+                "reason": self.reason,
+                "locked": self.locked,
+                "enforced_by": self.enforced_by,
+                "actor": self.actor,
+                "applied": timestamp(self.applied),
+            },
+        )
+
+    @classmethod
+    def of(cls, predicate: Mapping[str, Json], entry: int = -1) -> AppliedPack:
+        """Read a record back.
+
+        Raises:
+            LedgerError: it is no such record.
+        """
+        root, steps, previous = predicate.get("root"), predicate.get("steps"), predicate.get("previous")
+        version = root.get("version") if isinstance(root, dict) else None
+        if not isinstance(root, dict) or not isinstance(version, int) or not isinstance(steps, list):
+            raise _bad("parts of it are missing")
+        enforced_by = predicate.get("enforced_by")
+        return cls(
+            pack=PackName.of(predicate.get("pack")),
+            previous=None if previous is None else PackName.of(previous),
+            repository=str(predicate.get("repository")),
+            ref=str(predicate.get("ref")),
+            root_version=version,
+            root_digest=str(root.get("digest")),
+            roots=_texts(predicate.get("roots")),
+            steps=tuple(Step.of(each) for each in steps),
+            reason=str(predicate.get("reason", "")),
+            locked=predicate.get("locked") is True,
+            enforced_by=enforced_by if isinstance(enforced_by, str) else None,
+            actor=str(predicate.get("actor", "")),
+            applied=_moment(predicate.get("applied")),
+            entry=entry,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unlock:
+    """Somebody lifted the lock that a rollback left."""
+
+    person: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenGlass:
+    """A pack that one person put in force in an emergency: for these hosts, until then; `digest` is of what they signed."""
+
+    pack: PackName
+    person: str
+    hosts: tuple[str, ...]
+    expires: datetime
+    digest: str
+    entry: int = -1
+
+    def covers(self, hosts: Iterable[str], now: datetime) -> bool:
+        """Say whether it means anything for all of these hosts now."""
+        return now < self.expires and set(hosts) <= set(self.hosts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackLog:
+    """Everything that happened to the pack of one repository, oldest first.
+
+    `glass` are the packs of broken glass that no applied pack followed, `statements` what people signed about any.
+    """
+
+    packs: tuple[AppliedPack, ...] = ()
+    unlocks: tuple[Unlock, ...] = ()
+    consumed: frozenset[str] = frozenset()
+    seen_roots: Mapping[str, datetime] = field(default_factory=dict)
+    glass: tuple[BrokenGlass, ...] = ()
+    statements: tuple[LoggedStatement, ...] = ()
+    locked: bool = False
+
+    @property
+    def current(self) -> AppliedPack | None:
+        """The pack that is enforced, but where a glass is broken."""
+        return self.packs[-1] if self.packs else None
+
+    def in_force(self, hosts: Iterable[str], now: datetime) -> PackName | None:
+        """Give the pack that is enforced for a run on these hosts now."""
+        targets = tuple(hosts)
+        broken = next((each for each in reversed(self.glass) if targets and each.covers(targets, now)), None)
+        if broken is not None:
+            return broken.pack
+        return self.current.pack if self.current else None
+
+
+def fold_packs(records: Iterable[LoggedRecord], repository: str) -> PackLog:
+    """Tell what the records say about the pack of one repository; others are passed over.
+
+    Raises:
+        LedgerError: a record is not of its form.
+    """
+    packs: list[AppliedPack] = []
+    unlocks: list[Unlock] = []
+    consumed: set[str] = set()
+    seen: dict[str, datetime] = {}
+    glass: list[BrokenGlass] = []
+    statements: list[LoggedStatement] = []
+    locked = False
+    for logged in records:
+        statement = logged.record.statement
+        said = statement.predicate
+        if said.get("repository") != repository:
+            continue
+        if statement.predicate_type == POLICY_APPLY:
+            packs.append(AppliedPack.of(said, logged.index))
+            consumed |= {each for step in packs[-1].steps for each in step.attestations}
+            locked = packs[-1].locked
+            glass.clear()
+        elif statement.predicate_type == POLICY_UNLOCK:
+            unlocks.append(
+                Unlock(person=str(said.get("person")), reason=str(said.get("reason")), at=_moment(said.get("at")))
+            )
+            locked = False
+        elif statement.predicate_type == ROOT_SEEN:
+            seen.setdefault(str(said.get("root")), _moment(said.get("at")))
+        elif statement.predicate_type in {GLASS_BROKEN, GLASS_RATIFIED}:
+            statements.append(_signed(logged))
+            if statement.predicate_type == GLASS_BROKEN:
+                glass.append(_broken(logged, statements[-1]))
+                consumed.add(statements[-1].digest)
+    return PackLog(
+        packs=tuple(packs),
+        unlocks=tuple(unlocks),
+        consumed=frozenset(consumed),
+        seen_roots=seen,
+        glass=tuple(glass),
+        statements=tuple(statements),
+        locked=locked,
+    )
+
+
+def root_seen_statement(ledger: str, repository: str, root: str, now: datetime) -> Statement:
+    """State that a trust root, named by its digest, was first met now: what it loosens waits a day from here."""
+    said: dict[str, Json] = {"ledger": ledger, "repository": repository, "root": root, "at": timestamp(now)}
+    return Statement(predicate_type=ROOT_SEEN, subject_name="trust-root", subject_digest=root, predicate=said)
+
+
+def glass_statement(
+    ledger: str, repository: str, *, envelope: bytes, pack: PackName | None, now: datetime
+) -> Statement:
+    """State that a glass was broken, or with no pack, that one was ratified; `envelope` is what the person signed."""
+    digest = payload_digest(envelope)
+    said: dict[str, Json] = {
+        "ledger": ledger,
+        "repository": repository,
+        "request": envelope.decode(),
+        "pack": pack.to_json() if pack else None,
+        "at": timestamp(now),
+    }
+    kind = GLASS_BROKEN if pack else GLASS_RATIFIED
+    return Statement(predicate_type=kind, subject_name="break-glass", subject_digest=digest, predicate=said)
+
+
+def _signed(logged: LoggedRecord) -> LoggedStatement:
+    """Read what a person signed from the record that holds it; it was verified before it was recorded."""
+    said = logged.record.statement.predicate
+    envelope = str(said.get("request")).encode()
+    return LoggedStatement(
+        entry=logged.index,
+        when=_moment(said.get("at")),
+        digest=payload_digest(envelope),
+        statement=read_unverified(envelope),
+    )
+
+
+def _broken(logged: LoggedRecord, signed: LoggedStatement) -> BrokenGlass:
+    glass = BreakGlass.of(signed.statement)
+    return BrokenGlass(
+        pack=PackName.of(logged.record.statement.predicate.get("pack")),
+        person=glass.person,
+        hosts=glass.hosts,
+        expires=glass.expires,
+        digest=signed.digest,
+        entry=logged.index,
+    )
+
+
+def unlock_request(locked: AppliedPack, unlock: Unlock) -> Statement:
+    """Give what a person signs to lift the lock of exactly this applied pack."""
+    return Statement(
+        predicate_type=UNLOCK_REQUEST,
+        subject_name="policy-pack",
+        subject_digest=locked.pack.scope,
+        predicate={
+            "repository": locked.repository,
+            "entry": locked.entry,
+            "applied": timestamp(locked.applied),
+            "person": unlock.person,
+            "reason": unlock.reason,
+            "at": timestamp(unlock.at),
+        },
+    )
+
+
+def unlock_statement(ledger: str, locked: AppliedPack, unlock: Unlock, *, envelope: bytes) -> Statement:
+    """State that a lock was lifted; `envelope` is what the person signed."""
+    return Statement(
+        predicate_type=POLICY_UNLOCK,
+        subject_name="policy-pack",
+        subject_digest=locked.pack.scope,
+        predicate={
+            "ledger": ledger,
+            "repository": locked.repository,
+            "person": unlock.person,
+            "reason": unlock.reason,
+            "at": timestamp(unlock.at),
+            "request": envelope.decode(),
+        },
+    )
+
+
+def _texts(found: Json) -> tuple[str, ...]:
+    return tuple(str(each) for each in found) if isinstance(found, list) else ()
+
+
+def _moment(found: Json) -> datetime:
+    try:
+        return datetime.fromisoformat(str(found))
+    except ValueError:
+        raise _bad(f"{str(found)[:40]!r} is no time") from None
+
+
+def _bad(what: str) -> CodedLedgerError:
+    return CodedLedgerError(Code.STATEMENT, f"a record about the policy pack cannot be read: {what}")
