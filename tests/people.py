@@ -13,7 +13,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from opsascode.policy import Approval, Answer
+from opsascode.policy import Answer, Approval
 from opsascode.proof import PAYLOAD_TYPE, PersonKey, PublicKey, pre_authentication, statement_payload, wrap
 from opsascode.repo import People, Person
 

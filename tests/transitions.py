@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from opsascode.policy import (
@@ -13,6 +14,7 @@ from opsascode.policy import (
     Candidate,
     Change,
     ChangeStatement,
+    Classification,
     Decision,
     ForgeReview,
     Identities,
@@ -31,15 +33,18 @@ from opsascode.proof import (
     MachineRole,
     PublicKey,
     Statement,
+    TrustChain,
     TrustedMachine,
     TrustRoot,
+    payload_digest,
     pre_authentication,
+    read_chain,
     statement_payload,
     wrap,
 )
 from opsascode.repo import ProtectedFile, Snapshot, State, past_of, snapshot_of
-from tests.people import NOW, Form, Hand
-from tests.trust import HANDS, chain_of, signed, team_root
+from tests.people import ALICE, BOB, NOW, Form, Hand
+from tests.trust import HANDS, signed, team_root
 
 Files = Mapping[str, str]
 GROUPS = {
@@ -65,7 +70,9 @@ def pack(**spec: str) -> str:
     """A policy pack document; `version` is its version, the rest stands in spec."""
     version = spec.pop("version", "20261101")
     lines = "".join(f"  {key}: {value}\n" for key, value in spec.items()) or "  {}\n"
-    return f'apiVersion: opsascode/v1\nkind: PolicyPack\nmetadata:\n  name: ours\n  version: "{version}"\nspec:\n{lines}'
+    return (
+        f'apiVersion: opsascode/v1\nkind: PolicyPack\nmetadata:\n  name: ours\n  version: "{version}"\nspec:\n{lines}'
+    )
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,15 @@ class Machine:
 
 
 BRIDGE = Machine("bridge")
+_SIGNED: dict[tuple[bytes, tuple[Hand, ...]], bytes] = {}
+
+
+def _signed(root: TrustRoot, holders: tuple[Hand, ...]) -> bytes:
+    """Sign a root once: the tests ask for the same ones again and again."""
+    key = statement_payload(root.statement()), holders
+    if key not in _SIGNED:
+        _SIGNED[key] = signed(root, *holders)
+    return _SIGNED[key]
 
 
 def commit_id(text: str) -> str:
@@ -110,6 +126,7 @@ class Branch:
     roots: tuple[TrustRoot, ...] = field(default_factory=lambda: (team_root(),))
     now: datetime = NOW
     groups: Mapping[str, frozenset[str]] | None = field(default_factory=lambda: GROUPS)
+    holders: tuple[Hand, ...] = (ALICE, BOB)
 
     @classmethod
     def of(cls, *packs: Files, roots: Sequence[TrustRoot] = (), **more: Any) -> Branch:
@@ -121,7 +138,11 @@ class Branch:
 
     @property
     def envelopes(self) -> tuple[bytes, ...]:
-        return tuple(signed(each) for each in self.roots)
+        return tuple(_signed(each, self.holders) for each in self.roots)
+
+    @property
+    def chain(self) -> TrustChain:
+        return read_chain(self.envelopes, pin=payload_digest(self.envelopes[0]))
 
     @property
     def last(self) -> Snapshot:
@@ -142,7 +163,7 @@ class Branch:
             commit=self.last.commit,
             snapshot=self.last,
             past=past_of(self.states, new),
-            chain=chain_of(*self.roots),
+            chain=self.chain,
             groups=self.groups,
             since=tuple(since),
         )
@@ -160,7 +181,7 @@ class Branch:
         return replace(made, **changes)
 
     def trust(self, **changes: Any) -> Trust:
-        return replace(Trust(chain=chain_of(*self.roots)), **changes)
+        return replace(Trust(chain=self.chain), **changes)
 
     def ask(self, candidate: Candidate | Files) -> Asking:
         """What people look at when they are asked about a candidate."""
@@ -175,13 +196,17 @@ class Asking:
     branch: Branch
     new: Candidate
 
-    @property
+    @cached_property
     def old(self) -> OldState:
         return self.branch.old(self.new.snapshot)
 
+    @cached_property
+    def found(self) -> Classification:
+        return classify(self.old, self.new)
+
     @property
     def change(self) -> Change:
-        return change_of(self.old, self.new, classify(self.old, self.new))
+        return change_of(self.old, self.new, self.found)
 
     def statement(self, person: str, decision: Said, **changes: Any) -> ChangeStatement:
         made = ChangeStatement(
@@ -189,7 +214,7 @@ class Asking:
             decision=decision,
             change=self.change,
             reason="because it must be",
-            effects=effects_of(classify(self.old, self.new).diff),
+            effects=effects_of(self.found.diff),
             issued=self.branch.now - timedelta(minutes=5),
             expires=self.branch.now + timedelta(hours=1),
             nonce=hashlib.sha256(f"{person}{decision}".encode()).hexdigest()[:32],
@@ -197,7 +222,13 @@ class Asking:
         return replace(made, **changes)
 
     def say(
-        self, person: str, decision: Said = Said.APPROVE, *, hand: Hand | None = None, form: Form | None = None, **changes: Any
+        self,
+        person: str,
+        decision: Said = Said.APPROVE,
+        *,
+        hand: Hand | None = None,
+        form: Form | None = None,
+        **changes: Any,
     ) -> bytes:
         """What a person signs about it."""
         statement = self.statement(person, decision, **changes).statement()
@@ -231,7 +262,7 @@ class Asking:
             person=person,
             incident="INC-7",
             change=self.change,
-            paths=tuple(sorted(each.path for each in classify(self.old, self.new).diff.files)),
+            paths=tuple(sorted(each.path for each in self.found.diff.files)),
             hosts=("web1", "web2"),
             reason="the edge is down",
             issued=self.branch.now - timedelta(minutes=5),

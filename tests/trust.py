@@ -7,8 +7,9 @@ ssh-keygen can sign with it.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives import serialization
@@ -75,9 +76,9 @@ ROLES = (
 )
 
 
-def with_roles(*changed: Role) -> tuple[Role, ...]:
-    """The default roles, with some replaced or added."""
-    found = {each.name: each for each in (*ROLES, *changed)}
+def with_roles(*changed: Role, of: Sequence[Role] = ROLES) -> tuple[Role, ...]:
+    """The default roles, or others, with some replaced or added."""
+    found = {each.name: each for each in (*of, *changed)}
     return tuple(found.values())
 
 
@@ -132,16 +133,31 @@ def write_root(world: World, envelope: bytes, version: int = 1) -> Path:
     return place
 
 
+def without_role(name: str) -> tuple[Role, ...]:
+    """The default roles but one; without policy-approver, a forward change needs nobody's approval."""
+    return tuple(each for each in ROLES if each.name != name)
+
+
 def install(
-    world: World, root: TrustRoot | None = None, *, hands: Sequence[Hand] = (ALICE, BOB), pin: bool = True
+    world: World,
+    root: TrustRoot | None = None,
+    *,
+    hands: Sequence[Hand] = (ALICE, BOB),
+    pin: bool = True,
+    apply: bool = False,
 ) -> str:
-    """Commit a signed version of the trust root, pin version 1 on this machine, and give its digest."""
+    """Commit a signed version of the trust root, pin version 1 on this machine, and give its digest.
+
+    `apply` also applies what is committed, without which nothing may run where a trust root is pinned.
+    """
     made = root or team_root()
     envelope = signed(made, *hands)
     write_root(world, envelope, made.version)
     world.commit(f"trust root {made.version}")
     if pin and made.version == 1:
         pin_root(world, payload_digest(envelope))
+    if apply:
+        apply_pack(world)
     return payload_digest(envelope)
 
 
@@ -151,6 +167,40 @@ def pin_root(world: World, digest: str) -> None:
     from opsascode.run import Pins, State  # noqa: PLC0415 - likewise
 
     Pins(State.of(open_repository(world.root), world.variables())).write(digest, NOW)
+
+
+def apply_pack(world: World, *approvers: Hand) -> None:
+    """Have the pack of the committed state approved, by bob where nobody else is named, and apply it."""
+    said = [approval_of_pack(world, hand) for hand in approvers or (BOB,)]
+    files = [world.home / f"pack-{number}.json" for number in range(len(said))]
+    for place, envelope in zip(files, said, strict=True):
+        place.write_bytes(envelope)
+    answer = world.ops("policy", "apply", *(word for place in files for word in ("--approval", place)))
+    assert answer.code == 0, answer
+
+
+def approval_of_pack(world: World, hand: Hand, said: str = "approve", **changes: Any) -> bytes:
+    """What a person signs about the step from the applied pack to what is committed on main."""
+    from opsascode.policy import ChangeStatement, Said, effects_of  # noqa: PLC0415 - as above
+    from opsascode.repo import ObjectStore  # noqa: PLC0415 - as above
+    from opsascode.run import TransitionJudge  # noqa: PLC0415 - as above
+
+    history = world.ops("policy", "history", "--format", "json").json
+    now = datetime.now(UTC).replace(microsecond=0)
+    judge = TransitionJudge(store=ObjectStore.of(world.root), pin=None, now=now, attestations=lambda _: ())
+    tip = world.git("rev-parse", "main").strip()
+    decision = judge.judge(history[0]["commit"] if history else None, tip).decision
+    made = ChangeStatement(
+        person=hand.seed.split("'")[0],
+        decision=Said(said),
+        change=decision.change,
+        reason="looks right",
+        effects=effects_of(decision.classification.diff),
+        issued=now,
+        expires=now + timedelta(hours=1),
+        nonce=hashlib.sha256(hand.seed.encode()).hexdigest()[:32],
+    )
+    return hand.envelop(statement_payload(replace(made, **changes).statement()))
 
 
 def write_key(hand: Hand, place: Path, comment: str = "") -> Path:

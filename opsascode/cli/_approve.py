@@ -54,9 +54,7 @@ class _Answer:
 
 @click.command()
 @click.argument("what", metavar="[CHANGE|RUN|REQUEST-FILE|PLAN-FILE]", default="")
-@click.option(
-    "--as", "person", metavar="PERSON", help="Who you are in the trust root [default: whose key is here]."
-)
+@click.option("--as", "person", metavar="PERSON", help="Who you are in the trust root [default: whose key is here].")
 @click.option(
     "--key",
     type=click.Path(path_type=Path),
@@ -77,7 +75,7 @@ class _Answer:
 @format_option
 @click.pass_obj
 def command(face: Face, /, what: str, listing: bool, **words: Unpack[_Words]) -> int:  # noqa: FBT001 - click passes options by name
-    """Approve, or decline, a CHANGE of the policies (a branch or commit), what a waiting RUN asks, or the start of a plan.
+    """Approve, or decline, a CHANGE of the policies (a branch), what a waiting RUN asks, or the start of a plan.
 
     What is shown is what is signed: the digest is computed from the plan itself, never taken from whoever asks.
     """
@@ -116,8 +114,15 @@ def _answer_change(face: Face, what: str, words: _Words) -> int:
     from opsascode.policy import Said  # noqa: PLC0415 - keeps --help quick
 
     said = Said.PROPOSE if words["propose"] else Said.DECLINE if words["decline"] else Said.APPROVE
-    chosen = {name: words[name] for name in ("reason", "person", "key", "out", "yes")}  # type: ignore[literal-required]
-    return answer_change(face, what, ChangeWords(said=said, **chosen))
+    chosen = ChangeWords(
+        said=said,
+        reason=words["reason"],
+        person=words["person"],
+        key=words["key"],
+        out=words["out"],
+        yes=words["yes"],
+    )
+    return answer_change(face, what, chosen)
 
 
 def open_exchange(face: Face) -> Exchange:
@@ -273,12 +278,19 @@ def _list(face: Face, exchange: Exchange, people: People) -> int:
         for verdict in (_verdict(exchange, written, people, now),)
         if verdict is None or not (verdict.satisfied or verdict.declined)
     ]
+    from opsascode.cli._change import waiting_changes, waiting_json, waiting_lines  # noqa: PLC0415 - keeps --help quick
+
+    changes = tuple(waiting_changes(face.policies))
     if face.json:
-        click.echo(json.dumps([_waiting_json(written, verdict, people) for written, verdict in waiting]))
+        told = [{"kind": "run", **_waiting_json(written, verdict, people)} for written, verdict in waiting]
+        told += [{"kind": "change", **waiting_json(*change, people)} for change in changes]
+        click.echo(json.dumps(told))
         return ExitCode.DONE
     for written, verdict in waiting:
         click.echo("\n".join(_waiting_lines(written, verdict, people)))
-    if not waiting:
+    for change in changes:
+        click.echo("\n".join(waiting_lines(*change, people)))
+    if not waiting and not changes:
         click.echo("nothing waits for anybody")
     for trouble in exchange.troubles:
         click.echo(f"  {escape_line(trouble)}", err=True)

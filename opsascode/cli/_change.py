@@ -74,9 +74,7 @@ def answer_change(face: Face, what: str, words: ChangeWords) -> int:
     return ExitCode.DONE
 
 
-def propose(  # noqa: PLR0913 - what the command line says, and the change
-    face: Face, what: str, *, reason: str, person: str | None, key: Path | None, out: Path | None
-) -> int:
+def propose(face: Face, what: str, *, reason: str, person: str | None, key: Path | None, out: Path | None) -> int:
     """Sign that a change is proposed, and what it is."""
     from opsascode.policy import Said  # noqa: PLC0415 - keeps --help quick
 
@@ -220,6 +218,8 @@ def _tell(face: Face, desk: PolicyDesk, what: str, signatory: Signatory, said: S
 
 def waiting_changes(desk: PolicyDesk) -> Iterator[tuple[str, Judgement]]:
     """Find the branches that change what is protected and are not allowed yet."""
+    if desk.pin is None:
+        return
     tip = tip_of(desk)
     for ref, commit in sorted(desk.store.refs("refs/heads/").items()):
         if ref == desk.root.ref or desk.store.is_ancestor(commit, tip):
@@ -231,17 +231,26 @@ def waiting_changes(desk: PolicyDesk) -> Iterator[tuple[str, Judgement]]:
 
 def waiting_lines(ref: str, judgement: Judgement, people: People) -> Iterator[str]:
     """Show a change that waits, and for whom."""
+    decision, name = judgement.decision, escape_line(ref.removeprefix("refs/heads/"))
+    yield f"{name}  {class_words(decision)}  {decision.change.id[:19]}…"
+    yield f"  {escape_line(decision.missing)}"
+    yield f"  waits for {', '.join(_able(judgement, people)) or 'nobody who may'}: opsascode approve {name}"
+
+
+def waiting_json(ref: str, judgement: Judgement, people: People) -> dict[str, object]:
+    """Give a change that waits, and for whom, for programs."""
+    branch = ref.removeprefix("refs/heads/")
+    return {"branch": branch, "waits_for": _able(judgement, people), **decision_json(judgement.decision)}
+
+
+def _able(judgement: Judgement, people: People) -> list[str]:
+    """Name those whose approval would count and is not there yet."""
     from opsascode.policy import Said  # noqa: PLC0415 - keeps --help quick
 
-    decision = judgement.decision
-    name = ref.removeprefix("refs/heads/")
-    yield f"{escape_line(name)}  {class_words(decision)}  {decision.change.id[:19]}…"
-    yield f"  {escape_line(decision.missing)}"
-    given = {each.person for each in decision.counted}
-    able = [
+    given = {each.person for each in judgement.decision.counted}
+    return [
         each.id for each in people.persons if each.id not in given and not _objection(judgement, Said.APPROVE, each)
     ]
-    yield f"  waits for {', '.join(able) or 'nobody who may'}: opsascode approve {escape_line(name)}"
 
 
 def sign_unlock(desk: PolicyDesk, locked: AppliedPack, *, reason: str, person: str | None, key: Path | None) -> str:

@@ -61,7 +61,7 @@ class Face:
         return State.of(self.repository, os.environ)
 
     def rules_for(self, hosts: Sequence[str]) -> Rules:
-        """Give what is enforced here for a run on some hosts: the applied pack, that of a broken glass, or the work tree.
+        """Give what is enforced here for a run on some hosts: the applied pack, a broken glass's, or the work tree.
 
         The work tree's own policies hold only where no trust root is pinned.
 

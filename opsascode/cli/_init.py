@@ -77,7 +77,7 @@ def _next(directory: Path, begun: Begun | None, *, named: bool) -> Iterator[tupl
     if begun is None or begun.commit is None:
         new = begun is None or (begun.top is None and not begun.made)
         first = "git init --initial-branch main && " if new else ""
-        yield f"{first}git add --all && git commit --message {shlex.quote(_MESSAGE)}", ""
+        yield f"{first}git add . && git commit --message {shlex.quote(_MESSAGE)}", ""
     yield "opsascode check", "what is wrong in the documents: nothing yet"
     yield "opsascode plan hello", "what would be done"
     yield "opsascode run hello", "do it, on this machine"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from opsascode.cli._console import escape_line
+from opsascode.cli._ledger_team import sync, team_checkpoint, team_log_lines, witness, witnessed_checkpoint
 from opsascode.cli._options import format_option
 from opsascode.errors import ExitCode, UsageError
 
@@ -19,17 +20,24 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """Read the ledger: what is in it, its signed checkpoint, and proofs."""
+    """Read the ledger: what is in it, its signed checkpoint, and proofs; share it with a team."""
+
+
+command.add_command(sync)
+command.add_command(witness)
 
 
 @command.command()
 @click.option(
     "-n", "--number", type=click.IntRange(1), default=50, show_default=True, help="At most this many, the newest last."
 )
+@click.option("--team", is_flag=True, help="Those of all machines, as the last `ledger sync` found them.")
 @format_option
 @click.pass_obj
-def log(face: Face, number: int) -> int:
+def log(face: Face, number: int, *, team: bool) -> int:
     """List the newest entries: index, what each states, whose it is, and its digest."""
+    if team:
+        return team_log_lines(face, number)
     from opsascode.proof import open_envelope  # noqa: PLC0415 - keeps --help quick
 
     ledger = _open(face)
@@ -70,10 +78,24 @@ def prove(face: Face, index: int) -> int:
 
 
 @command.command()
+@click.option("--team", is_flag=True, help="That of the team's ledger, with the cosignatures of its witnesses.")
+@click.option(
+    "--since", type=click.IntRange(0), metavar="SIZE", help="With the proof for a witness that saw SIZE entries."
+)
+@click.option("--witnessed", is_flag=True, help="The newest one that the trust root's quorum of witnesses cosigned.")
+@click.option("--max-age", "age", metavar="DURATION", help="Refuse it when the witnesses saw it longer ago (24h).")
 @format_option
 @click.pass_obj
-def checkpoint(face: Face) -> int:
+def checkpoint(face: Face, *, team: bool, since: int | None, witnessed: bool, age: str | None) -> int:
     """Print the signed checkpoint (c2sp.org/tlog-checkpoint): keep a copy elsewhere as a witness."""
+    if not team and (since is not None or witnessed or age):
+        raise UsageError("--since, --witnessed and --max-age are for the team's ledger", advice="add --team")
+    if witnessed or age:
+        _tell(face, "checkpoint", witnessed_checkpoint(face, age))
+        return ExitCode.DONE
+    if team:
+        _tell(face, "checkpoint", team_checkpoint(face, since))
+        return ExitCode.DONE
     _tell(face, "checkpoint", _open(face).checkpoint())
     return ExitCode.DONE
 

@@ -73,11 +73,10 @@ def resolve_words(face: Face, runbook: str, words: PlanWords, keyring: Keyring) 
         texts=texts,
         values=values,
         secrets=secrets,
+        trusted=face.trusted,
         rules=face.rules_for,
     )
-    return resolve(
-        face.repository, request, environ=os.environ, cache=cache_directory(), trusted=face.trusted
-    )
+    return resolve(face.repository, request, environ=os.environ, cache=cache_directory())
 
 
 def resolve_plan_file(
@@ -100,15 +99,10 @@ def resolve_plan_file(
         limit=written.limit,
         values=written.values_for(document),
         secrets=keyring.secrets(document, secret_words, (), os.environ),
+        trusted=(lambda: _as_planned(face.trusted(), written.root_version)) if asks_nobody else face.trusted,
         rules=face.rules_for,
     )
-    resolution = resolve(
-        face.repository,
-        request,
-        environ=os.environ,
-        cache=cache_directory(),
-        trusted=(lambda: _as_planned(face.trusted(), written.root_version)) if asks_nobody else face.trusted,
-    )
+    resolution = resolve(face.repository, request, environ=os.environ, cache=cache_directory())
     if resolution.plan.digest != written.digest:
         raise MovedError(what_moved(written.content, resolution.plan.to_json()))
     return replace(resolution, trusted=face.trusted)

@@ -48,8 +48,8 @@ class _Verbs(click.Group):
         found = getattr(room, cmd_name.replace("-", "_"), None) or room.command
         return found if isinstance(found, click.Command) else None
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        own = [(name, verb.get_short_help_str(80)) for name, verb in self.commands.items() if ctx is not None]
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        own = [(name, verb.get_short_help_str(80)) for name, verb in self.commands.items()]
         with formatter.section("Commands"):
             formatter.write_dl([*own, *((name, summary) for name, (_, summary) in _ELSEWHERE.items())])
 
@@ -210,18 +210,23 @@ def status_lines(told: dict[str, object]) -> Iterator[str]:
         yield "policies  NOTHING is applied yet, so nothing runs: opsascode policy apply"
     else:
         version = f"version {applied['version']}, " if applied["version"] else ""
-        yield f"policies  {escape_line(str(version))}commit {str(applied['commit'])[:12]}, applied {applied['applied']}"
+        commit = str(applied["commit"])[:12]
+        yield f"policies  {escape_line(str(version))}commit {commit}, applied {applied['applied']}"
     if told["ahead"]:
         yield f"          the protected ref is {count(int(str(told['ahead'])), 'change')} ahead: opsascode policy apply"
     if told["locked"]:
         yield "          LOCKED after a rollback: nothing is applied until opsascode policy unlock --reason TEXT"
     yield f"trust     root version {told['root_version']} of {str(told['pinned'])[:19]}…"
     if told["bridge"] == 2:  # noqa: PLR2004 - both of the two
-        yield "          BOTH approvals of a rollback may come from the forge: whoever rules the forge rules the policies"
+        yield "          BOTH approvals of a rollback may come from the forge: who rules it rules the policies"
     debts = told["debts"]
     for each in debts if isinstance(debts, list) else ():
         word = "OVERDUE" if each["overdue"] else "owed"
-        yield f"glass     {word}: entry {each['entry']}, broken by {each['person']}, to be ratified by two others until {each['until']}"
+        yield f"glass     {word}: entry {each['entry']}, broken by {each['person']} for {escape_line(each['incident'])}"
+        yield f"          two others must ratify it until {each['until']}: opsascode policy ratify {each['entry']}"
+    glass = told["glass"]
+    for each in glass if isinstance(glass, list) else ():
+        yield f"glass     BROKEN until {each['until']} on {escape_line(', '.join(each['hosts']))}"
 
 
 def tip_of(desk: PolicyDesk) -> str:
@@ -271,7 +276,8 @@ def applied_json(each: AppliedPack) -> dict[str, object]:
 def _applied_lines(each: AppliedPack) -> Iterator[str]:
     version = escape_line(each.pack.version or "no version")
     classes = ", ".join(each.classes) or "forward"
-    yield f"{stamp(each.applied.astimezone(UTC))}  {version}  {each.pack.commit[:12]}  {classes}  by {escape_line(each.actor)}"
+    when, commit = stamp(each.applied.astimezone(UTC)), each.pack.commit[:12]
+    yield f"{when}  {version}  {commit}  {classes}  by {escape_line(each.actor)}"
     proposed = [step.proposer for step in each.steps if step.proposer]
     if proposed:
         yield f"    proposed by {', '.join(dict.fromkeys(proposed))}"

@@ -56,6 +56,7 @@ def apply(face: Face, selector: str, approvals: Sequence[Path], reason: str) -> 
     Every step from the pack that is applied is judged again, here, by the pinned trust root.
     """
     desk = PolicyDesk(face=face, files=read_files(approvals))
+    desk.share()
     current, tip = desk.log.current, find(desk, selector) if selector else tip_of(desk)
     way = desk.judge().way(current.pack.commit if current else None, tip)
     last = way[-1]
@@ -69,6 +70,7 @@ def apply(face: Face, selector: str, approvals: Sequence[Path], reason: str) -> 
     if isinstance(run, int):
         return run
     applied, receipt = _record(desk, way, reason, run)
+    desk.share()
     _tell_applied(face, applied, receipt, way)
     return ExitCode.DONE
 
@@ -161,6 +163,7 @@ def _tell_applied(face: Face, applied: AppliedPack, receipt: Path, way: Sequence
 def rollback(  # noqa: PLR0913 - one parameter for each option
     face: Face,
     /,
+    *,
     selector: str,
     reason: str,
     branch: str | None,

@@ -186,12 +186,14 @@ def _signed_before(desk: PolicyDesk, change: Change, signer: Signer) -> Iterator
     from opsascode.policy import FORGE_REVIEW, ForgeReview  # noqa: PLC0415 - keeps --help quick
     from opsascode.proof import open_envelope  # noqa: PLC0415 - keeps --help quick
 
-    for envelope in desk.attestations.of_change(change.id) if desk.attestations else ():
+    for envelope in desk.attestations.of_change(change.target_scope) if desk.attestations else ():
         try:
             record = open_envelope(envelope, (signer.public_key,), predicate_types=(FORGE_REVIEW,))
-            yield ForgeReview.of(record.statement)
+            said = ForgeReview.of(record.statement)
         except ProofError:
             continue  # somebody else's, whatever it is
+        if said.change.id == change.id:
+            yield said
 
 
 def _leave(desk: PolicyDesk, change: Change, envelope: bytes, out: Path | None) -> None:
@@ -204,7 +206,7 @@ def _leave(desk: PolicyDesk, change: Change, envelope: bytes, out: Path | None) 
     elif desk.attestations is None:
         raise UsageError("there is no Git repository to leave it in", advice="--out DIR")
     else:
-        desk.attestations.post(change.id, digest, envelope)
+        desk.attestations.post(change.target_scope, digest, envelope)
 
 
 def _tell(

@@ -1,4 +1,4 @@
-"""What do the policy verbs share: the repository's objects, the pinned trust root, the book of packs, signed statements.
+"""What do the policy verbs share: the repository's objects, the pinned root, the book of packs, signed statements.
 
 Not here: what a verb does with them, and how anything is shown.
 """
@@ -11,8 +11,11 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import click
+
+from opsascode.cli._console import escape_line
 from opsascode.cli._context import cache_directory
-from opsascode.errors import UsageError
+from opsascode.errors import OpsError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +71,7 @@ class PolicyDesk:
         if self.pin is None:
             raise UnpinnedError(
                 "this machine does not know which trust root to believe in",
-                advice="ask somebody who holds it for its digest, by another way than Git: opsascode trust pin sha256:…",
+                advice="ask who holds it for its digest, by another way than Git: opsascode trust pin sha256:…",
             )
         return self.pin
 
@@ -79,16 +82,43 @@ class PolicyDesk:
 
         found = Attestations.of(self.face.repository.root, self.face.repository.settings.approvals_remote)
         if found is not None and found.remote is not None:
-            found.fetch()
+            try:
+                found.fetch()
+            except OpsError as error:  # what is here already may be enough; what is missing only ever makes a no
+                click.echo(f"what others signed cannot be fetched: {escape_line(str(error))}", err=True)
         return found
 
     @cached_property
     def book(self) -> PackBook:
         """Give the book of packs of this machine."""
-        from opsascode.run import PackBook  # noqa: PLC0415 - keeps --help quick
+        from opsascode.run import PackBook, open_team_log  # noqa: PLC0415 - keeps --help quick
 
-        keys = self.face.state.public_keys(os.environ) if self.face.state.has_ledger() else ()
-        return PackBook(state=self.face.state, repository=self.needed_pin.repository, keys=keys)
+        state = self.face.state
+        keys = state.public_keys(os.environ) if state.has_ledger() else ()
+        shared = self.face.repository.settings.ledger_remote is not None
+        team = open_team_log(state, self.face.trusted()) if shared else None
+        return PackBook(state=state, repository=self.needed_pin.repository, keys=keys, team=team)
+
+    def share(self) -> None:
+        """Bring what was recorded to the team's ledger, and what others recorded here, where there is such a ledger.
+
+        Raises:
+            UnpublishedError: it cannot be reached, and this repository asks for it.
+        """
+        from opsascode.run import Publisher  # noqa: PLC0415 - keeps --help quick
+
+        state = self.face.state
+        if self.face.repository.settings.ledger_remote is None:
+            return
+        signer = state.signer(os.environ)
+        publisher = Publisher.of(self.face.repository, state, signer)
+        if publisher is None:
+            return
+        with state.ledger(signer) as ledger:
+            publisher.publish_start(ledger)
+            missing = publisher.publish_end(ledger)
+        if missing:
+            click.echo(escape_line(missing), err=True)
 
     @cached_property
     def log(self) -> PackLog:

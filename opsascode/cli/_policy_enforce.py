@@ -1,7 +1,8 @@
 """How does a policy pack reach the systems that enforce it? By the runbook its PolicyPack document binds.
 
 The runbook gets the pack's verified files in a directory of their own, made from Git's objects and removed afterwards.
-It runs like any other: judged by the guardrails of the new pack, recorded, and undone when it fails; then nothing is applied.
+It runs like any other: judged by the guardrails of the new pack, recorded, and undone when it fails; then nothing is
+applied.
 
 Not here: running (`_execute`), recording the pack (`_policy_acts`).
 """
@@ -77,8 +78,6 @@ def _resolve(face: Face, pack: PolicyPack, rules: Rules, snapshot: Snapshot, dir
         "pack_commit": snapshot.commit,
         "pack_version": pack.metadata.version or "",
     }
-    values = {
-        name: value for name, value in {**told, **enforce.parameters}.items() if name in asked or name not in told
-    }
-    request = Request(runbook=document, limit=enforce.limit, values=values, rules=lambda _: rules)
-    return resolve(face.repository, request, environ=os.environ, cache=cache_directory(), trusted=face.trusted)
+    values = {**{name: value for name, value in told.items() if name in asked}, **enforce.parameters}
+    request = Request(runbook=document, limit=enforce.limit, values=values, rules=lambda _: rules, trusted=face.trusted)
+    return resolve(face.repository, request, environ=os.environ, cache=cache_directory())

@@ -51,12 +51,10 @@ _MAX_SMALL_FILE: Final = 65536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Guard:
-    """What a commit's trust root says: the ref it protects, or why it cannot be believed and which refs it claims."""
+    """A trust root that may protect a ref, or why it cannot be believed."""
 
-    ref: str | None = None
     root: TrustRoot | None = None
     trouble: OpsError | None = None
-    claims: frozenset[str] = frozenset()
 
 
 @dataclass(kw_only=True)
@@ -68,6 +66,7 @@ class _Receiver:
     environ: Mapping[str, str]
     now: datetime
     known: dict[str, _Guard] = field(default_factory=dict)
+    claims: dict[str, frozenset[str] | None] = field(default_factory=dict)
 
     @cached_property
     def store(self) -> ObjectStore:
@@ -101,54 +100,42 @@ class _Receiver:
 
     def _guarded(self, update: RefUpdate) -> Iterator[str]:
         """Judge a ref if it is protected, by its own tip where it has one with a trust root, else by what arrives."""
-        before, after = (self._guard(each) for each in (update.old, update.new))
-        guard = before if before is not None else after
+        before = self._guard(update.old, update.ref)
+        guard = before or self._guard(update.new, update.ref)
         if guard is None:
             return
-        if guard.trouble is not None and update.ref in guard.claims:
+        if guard.trouble is not None:
             yield from _trouble(update.ref, guard.trouble)
-        elif guard.ref != update.ref and (after is None or after.ref != update.ref):
-            return
         elif update.new is None:
             yield from _refusal(update.ref, "E_REF", "it is protected, and cannot be deleted", "")
-        elif guard.ref == update.ref and before is not None and update.old is not None:
+        elif before is not None and update.old is not None:
             yield from self._judged(update.ref, update.old, update.new, guard)
         else:
             click.echo(f"{_PREFIX}{update.ref} is protected from now on by the trust root {self.pin}", err=True)
 
-    def _guard(self, commit: str | None) -> _Guard | None:
-        """Tell what the trust root of a commit protects; None where it has none."""
+    def _guard(self, commit: str | None, ref: str) -> _Guard | None:
+        """Give the trust root of a commit if it protects a ref, or may do so and cannot be believed."""
         tree = self.trees.get(commit) if commit is not None else None
-        if commit is None or tree is None:
+        if commit is None or tree is None or not self._claims(tree, ref):
             return None
         if tree not in self.known:
             self.known[tree] = self._read_guard(commit)
-        return self.known[tree]
+        found = self.known[tree]
+        return found if found.root is None or found.root.ref == ref else None
+
+    def _claims(self, tree: str, ref: str) -> bool:
+        """Tell whether any version of a trust root says it protects a ref, unverified: few branches need more."""
+        if tree not in self.claims:
+            self.claims[tree] = _claimed(self.push.trust_files(tree))
+        claims = self.claims[tree]
+        return claims is None or ref in claims
 
     def _read_guard(self, commit: str) -> _Guard:
         try:
             name = self.store.commit_of(commit) or commit
-            root = self.judge(None).chain(name).current.root
-        except ProofError as error:
-            return _Guard(trouble=error, claims=self._claims(commit))
-        return _Guard(ref=root.ref, root=root)
-
-    def _claims(self, commit: str) -> frozenset[str]:
-        """Name the refs that unverified versions of a trust root say they protect."""
-        from opsascode.proof import read_unverified  # noqa: PLC0415 - few pushes come here
-
-        found: set[str] = set()
-        try:
-            files = self.store.files(self.store.commit_of(commit) or commit, ())
-        except OpsError:
-            return frozenset(each.ref for each in self.push.updates)
-        for each in files.values():
-            try:
-                ref = read_unverified(each.data).predicate.get("ref")
-            except ProofError:
-                continue
-            found |= {ref} if isinstance(ref, str) else set()
-        return frozenset(found)
+            return _Guard(root=self.judge(None).chain(name).current.root)
+        except OpsError as error:
+            return _Guard(trouble=error)
 
     def _judged(self, ref: str, old: str, new: str, guard: _Guard) -> Iterator[str]:
         try:
@@ -182,7 +169,7 @@ class _Receiver:
 
         brought = next((each.new for each in self.push.updates if each.ref == ATTESTATIONS_REF), None)
         found = Attestations.of_bare(self.push.directory, quarantine=self.push.quarantine, commit=brought)
-        return found.of_change(change.id)
+        return found.of_change(change.target_scope)
 
     def _cache(self) -> Path | None:
         """Give a directory of this account for what can be made again; a push is judged without one as well."""
@@ -234,6 +221,19 @@ def judge_push(pin: str, environ: Mapping[str, str], lines: bytes) -> int:
     return ExitCode.REFUSED if said else ExitCode.DONE
 
 
+def _claimed(files: Sequence[bytes] | None) -> frozenset[str] | None:
+    """Name the refs that versions of a trust root say they protect; None when that cannot be told."""
+    from opsascode.proof import read_unverified  # noqa: PLC0415 - keeps --help quick
+
+    found: set[str] = set()
+    for each in files or ():
+        try:
+            found.add(str(read_unverified(each.strip()).predicate.get("ref")))
+        except ProofError:
+            continue  # whoever reads the chain says what is wrong with it
+    return None if files is None else frozenset(found)
+
+
 def _accounts(environ: Mapping[str, str], root: TrustRoot | None) -> tuple[str, ...]:
     """Name who pushes: by the web server's login, by the login here, and by keys the trust root knows."""
     said = [environ.get(name, "") for name in ("REMOTE_USER", "USER", "LOGNAME")]
@@ -283,10 +283,10 @@ def _decision_lines(ref: str, decision: Decision) -> Iterator[str]:
     if len(findings) > _FINDINGS_SHOWN:
         yield f"  and {len(findings) - _FINDINGS_SHOWN} more"
     for fault in decision.faults[:_FINDINGS_SHOWN]:
-        yield f"  {fault.code}: {escape_line(fault.message)}"
+        told = any(finding.message in fault.message for finding in findings)  # it stands above already
+        yield f"  {fault.code}: {escape_line(fault.message.partition(': ')[0] if told else fault.message)}"
         if fault.mend:
             yield f"    {escape_line(fault.mend)}"
-    yield f"  missing: {escape_line(decision.missing)}"
     yield f"  change {decision.change.id}"
     yield "  next: others look at this branch and sign, «opsascode approve BRANCH»; then push again"
 

@@ -15,7 +15,8 @@ import click
 from opsascode.cli._change import change_lines, look_at
 from opsascode.cli._options import format_option
 from opsascode.cli._policy_desk import PolicyDesk, read_files
-from opsascode.cli._policy_text import annotations, decision_json, markdown
+from opsascode.cli._policy_report import annotation_lines, markdown
+from opsascode.cli._policy_text import decision_json
 from opsascode.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -53,15 +54,19 @@ if TYPE_CHECKING:
 def verify(  # noqa: PLR0913 - one parameter for each option
     face: Face,
     /,
+    *,
     base: str | None,
     head: str,
     pin: str | None,
     accounts: Sequence[str],
     approvals: Sequence[Path],
     summary: Path | None,
-    github: bool,  # noqa: FBT001 - click passes options by name
+    github: bool,
 ) -> int:
-    """Judge what a merge of HEAD into BASE would change. Exit code 0: it may be merged; 4: it may not yet; 5: forged."""
+    """Judge what a merge of HEAD into BASE would change.
+
+    Exit code 0: it may be merged; 4: it may not yet; 5: something is not what was signed.
+    """
     desk = PolicyDesk(face=face, files=read_files(approvals), accounts=tuple(accounts), root_digest=pin)
     onto = desk.store.commit_of(base) if base else None
     if base and onto is None:
@@ -70,11 +75,11 @@ def verify(  # noqa: PLR0913 - one parameter for each option
     decision = judgement.decision
     if summary is not None:
         with summary.open("a", encoding="utf-8") as file:
-            file.write(markdown(decision, decision.classification.diff))
+            file.write(markdown(decision))
     if face.json:
         click.echo(json.dumps(decision_json(decision)))
     else:
         click.echo("\n".join(change_lines(judgement)))
     if github:
-        click.echo("\n".join(annotations(judgement)))
+        click.echo("\n".join(annotation_lines(judgement)))
     return ExitCode.DONE if decision.allowed else ExitCode.REFUSED

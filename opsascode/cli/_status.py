@@ -11,6 +11,7 @@ import click
 from opsascode.cli._abandoned import close_abandoned
 from opsascode.cli._console import count, escape_line, seconds, stamp
 from opsascode.cli._options import format_option
+from opsascode.cli._policy import policy_status, status_lines
 from opsascode.cli._runs import outcome_word
 from opsascode.errors import ExitCode
 
@@ -27,21 +28,23 @@ _NONE: Final = "-"
 @format_option
 @click.pass_obj
 def command(face: Face) -> int:
-    """Show runs under way and waiting, locks held, and the figures of each runbook, derived from records only."""
+    """Show which policies hold, runs under way and waiting, locks held, and the figures of each runbook."""
     from opsascode.run import UNFINISHED, Query, figures  # noqa: PLC0415 - keeps --help quick
 
     history = close_abandoned(face)
     active = history.list(Query(outcome=UNFINISHED)) if history else ()
     told = figures(history) if history else ()
-    locks = _locks(face)
+    locks, policies = _locks(face), policy_status(face.policies)
     if face.json:
         body = {
+            "policies": policies,
             "active": [_active_json(history, each) for each in active if history],
             "locks": locks,
             "runbooks": [figures_json(each) for each in told],
         }
         click.echo(json.dumps(body))
         return ExitCode.DONE
+    click.echo("\n".join(status_lines(policies)))
     if history is None:
         click.echo("nothing was run here yet")
     else:

@@ -33,7 +33,7 @@ from opsascode.proof import (
 from opsascode.repo import parse_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
     from enum import StrEnum
     from typing import TypeVar
 
@@ -232,7 +232,7 @@ def split_words(word: str, kind: type[Word]) -> tuple[str, tuple[Word, ...]]:
     """Split `PLACE:WORD,…` where everything behind the last colon is a word of a kind; else there are none."""
     place, _, tail = word.rpartition(":")
     words = tail.split(",")
-    known: Collection[str] = {each.value for each in kind}
+    known = {each.value for each in kind}
     if not place or not known.issuperset(words):
         return word, ()
     return place, tuple(dict.fromkeys(kind(each) for each in words))

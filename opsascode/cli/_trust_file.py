@@ -9,6 +9,7 @@ Not here: whether what it says makes a valid root (`proof`), the words themselve
 from __future__ import annotations
 
 import difflib
+import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -94,11 +95,11 @@ class _Ceremony:
             if found.at((*where, part)) is not None:
                 editor.person(name, **{part: tuple(self._texts((*where, part)))})
         for forge, at in self._entries((*where, "forge")):
-            self._try(at, lambda text, to=forge: editor.forge(name, f"{to}:{text}"), str(self._integer(at)))
+            self._try(at, functools.partial(editor.forge, name), f"{forge}:{self._integer(at)}")
         keys = found.at((*where, "keys"))
         for index, _ in enumerate(keys if isinstance(keys, list) else ()):
             at = (*where, "keys", index)
-            self._try(at, lambda text: editor.add_key(name, text), self._text(at))
+            self._try(at, functools.partial(editor.add_key, name), self._text(at))
         if keys is not None and not isinstance(keys, list):
             self._problem((*where, "keys"), "it must be a list of keys", "write keys: [alice.pub]")
 
@@ -106,7 +107,7 @@ class _Ceremony:
         self._keys(where, _ROLE)
         editor = self._editor
         persons = self._texts((*where, "persons"))
-        self._try((*where, "persons"), lambda text: editor.role(name, text), ",".join(persons))
+        self._try((*where, "persons"), functools.partial(editor.role, name), ",".join(persons))
         if not persons or editor.root.role(name) is None:
             self._problem(where, f"the role {name} has nobody", "write persons: [alice, bob]")
             return
@@ -120,7 +121,7 @@ class _Ceremony:
     def _machine(self, name: str, where: Where) -> None:
         self._keys(where, _MACHINE)
         place, roles = self._text((*where, "key")), ",".join(self._texts((*where, "roles")))
-        self._try((*where, "key"), lambda text: self._editor.machine(name, text), f"{place}:{roles}")
+        self._try((*where, "key"), functools.partial(self._editor.machine, name), f"{place}:{roles}")
 
     def _try(self, where: Where, take: Callable[[str], None], text: str) -> None:
         """Take a word; where it was no text there is a problem already."""

@@ -65,7 +65,7 @@ def show(face: Face, /, *, allowed_signers: bool) -> int:
 
 def _look(face: Face) -> _Seen:
     """Read what there is; where nothing is pinned, what is committed is read without a pin."""
-    from opsascode.proof import TrustChain, read_chain  # noqa: PLC0415 - keeps --help quick
+    from opsascode.proof import Code, TrustChain, read_chain  # noqa: PLC0415 - keeps --help quick
     from opsascode.repo import committed_trust  # noqa: PLC0415 - likewise
     from opsascode.run import Pins  # noqa: PLC0415 - likewise
 
@@ -74,19 +74,18 @@ def _look(face: Face) -> _Seen:
     chain, faults = None, []
     try:
         if pin is not None:
-            chain = face.trusted()
+            chain, pin = face.trusted(), Pins(face.state).read()
         elif envelopes:
             chain = read_chain(envelopes)
     except ProofError as error:
-        if envelopes or (pin is not None and pin.version):
+        begun = len(envelopes) == 1 and getattr(error, "code", "") == Code.THRESHOLD
+        if not begun and (envelopes or (pin is not None and pin.version)):
             faults.append(fault_of(error))
     proposal = None
     try:
-        proposal = open_proposal(face, chain or TrustChain(roots=()))
+        proposal = None if faults else open_proposal(face, chain or TrustChain(roots=()))
     except ProofError as error:
         faults.append(f"the proposed version cannot be read: {fault_of(error)}")
-    if chain is None and proposal is not None:
-        faults = []  # a first version that lacks signatures is committed: that is no fault
     return _Seen(chain=chain, pin=pin, proposal=proposal, faults=tuple(faults))
 
 
@@ -130,7 +129,8 @@ def _proposal_lines(face: Face, seen: _Seen) -> Iterator[str]:
     yield f"  digest       {signed.digest}"
     yield f"  signed by    {', '.join(signed.signers)}"
     if not signed.missing:
-        yield f"  complete     commit it on {escape_line(signed.root.ref.removeprefix('refs/heads/'))}, with nothing else"
+        branch = escape_line(signed.root.ref.removeprefix("refs/heads/"))
+        yield f"  complete     commit it on {branch}, with nothing else"
         return
     yield f"  {escape_line(signed.missing)}"
     yield f"  waits for    {', '.join(signed.able) or 'nobody who may'}: opsascode trust sign"

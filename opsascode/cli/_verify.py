@@ -12,6 +12,7 @@ import click
 from opsascode.cli._console import escape_line, wants_colour
 from opsascode.cli._options import format_option
 from opsascode.cli._runs import open_history
+from opsascode.cli._verify_people import verify_people
 from opsascode.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -52,9 +53,12 @@ def command(face: Face, /, what: str | None, *, everything: bool, keys: Sequence
 
 
 def _verify_receipt(face: Face, path: Path, words: Sequence[str], root: str | None) -> int:
-    from opsascode.proof import verify_receipt  # noqa: PLC0415 - keeps --help quick
+    from opsascode.cli._ledger_team import fork_facts  # noqa: PLC0415 - few files are a fork proof
+    from opsascode.proof import is_fork, verify_receipt  # noqa: PLC0415 - keeps --help quick
     from opsascode.run import Pins, allowances  # noqa: PLC0415 - keeps --help quick
 
+    if is_fork(path.read_bytes()):
+        return _answer(face, str(path), *fork_facts(face, path.read_bytes(), words))
     keys = [_public_key(word) for word in words] or [*face.state.public_keys(os.environ)]
     verdict = verify_receipt(path.read_bytes(), keys)
     facts = [] if verdict.faults else [*_record_lines(verdict.records)]
@@ -95,6 +99,10 @@ def _verify_ledger(face: Face, name: str | None) -> int:
         if not found:
             facts.append(_run_line(past))
             facts.extend(f"run {past.run}: {note}" for note in (files.notes if files else ()))
+        if history:
+            people = verify_people(face, history, past)
+            facts.extend(people.facts)
+            faults.extend(people.faults)
     return _answer(face, name or "ledger", facts, faults)
 
 

@@ -162,7 +162,8 @@ def _weaker_effects(old: OldState, candidate: Candidate, compared: Comparison) -
     """R8: hosts lose a guardrail, or nobody can say that they do not."""
     lost: dict[str, list[str]] = {}
     for each in compared.diff.lost:
-        lost.setdefault(each.guardrail, []).append(each.host + " (gone from the inventory)" * each.gone)
+        if not each.gone:  # nothing runs on it any more; under another name it would be another host anyway
+            lost.setdefault(each.guardrail, []).append(each.host)
     for guardrail, hosts in lost.items():
         more = f" and {len(hosts) - _LISTED} more" if len(hosts) > _LISTED else ""
         listed = ", ".join(map(shown, hosts[:_LISTED])) + more

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from opsascode.policy._direction import ABSENT, Direction, direction_of, field_direction, same
+from opsascode.policy._direction import ABSENT, Direction, field_direction, same
 from opsascode.policy._effect import EffectLoss, Groups, losses
 from opsascode.proof import canonical_bytes, sha256_digest
 
@@ -182,7 +182,7 @@ def _side(files: Iterable[ProtectedFile]) -> Side:
     return Side(documents=documents, unreadable=tuple(unreadable), plain=frozenset(plain))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _meant(file: ProtectedFile) -> tuple[DocumentMeaning, ...] | Unreadable:
     """Read a file once: the same bytes at the same path always mean the same."""
     from opsascode.repo import meanings  # noqa: PLC0415 - see above
@@ -223,12 +223,12 @@ def _from_nothing(document: DocumentMeaning) -> Iterator[FieldChange]:
 
     text = f"apiVersion: opsascode/v1\nkind: {document.kind}\nmetadata: {{name: {document.name}}}\nspec: {{}}\n"
     bare = _meant(ProtectedFile.of(document.path, text.encode()))
-    leaves = {} if isinstance(bare, Unreadable) else bare[0].leaves
-    for path in sorted(document.leaves.keys() | leaves.keys(), key=_order):
-        was, now = leaves.get(path, ABSENT), document.leaves.get(path, ABSENT)
+    if isinstance(bare, Unreadable):  # a kind that cannot stand without anything has no defaults to compare with
+        return
+    for path in sorted(document.leaves.keys() | bare[0].leaves.keys(), key=_order):
+        was, now = bare[0].leaves.get(path, ABSENT), document.leaves.get(path, ABSENT)
         if not same(was, now):
-            safety, absence = document.safety.get(path), document.absent.get(path)
-            yield _change(document, path, (was, now), direction_of(safety, absence, was, now))
+            yield _change(document, path, (was, now), field_direction(bare[0], document, path))
 
 
 def _change(

@@ -62,11 +62,21 @@ def at_least_as_strict(new: DocumentMeaning, old: DocumentMeaning, *, but: froze
 
 
 def field_direction(old: DocumentMeaning, new: DocumentMeaning, path: tuple[str | int, ...]) -> Direction:
-    """Say which way one field leads from one document to another; of two meanings of it, that of the newer schema."""
+    """Say which way one field leads from one document to another."""
     safety = new.safety.get(path, old.safety.get(path))
     absence = new.absent.get(path, old.absent.get(path))
     before, after = old.leaves.get(path, ABSENT), new.leaves.get(path, ABSENT)
+    if before is ABSENT and absence == "strictest" and _comes_with(old, new, path):
+        return Direction.NEUTRAL
     return direction_of(safety, absence, before, after)
+
+
+def _comes_with(old: DocumentMeaning, new: DocumentMeaning, path: tuple[str | int, ...]) -> bool:
+    """Say whether a limit limits only what is new itself: the runbook that enforces, and the hosts it is limited to."""
+    around, depth = path[:-1], len(path) - 1
+    if any(each[:depth] == around for each in old.leaves):
+        return False
+    return any(each[:depth] == around and new.absent.get(each) == "loosest" for each in new.leaves)
 
 
 def same(before: object, after: object) -> bool:

@@ -2,8 +2,9 @@
 
 A guardrail covers a host when it asks for no groups, or for one the host is in. It does not matter why it covers it no
 longer: another selector, another name, another inventory. What still covers the host is the guardrail of the same name,
-whose fields are judged by themselves, or any other that asks for no less. A host that is gone has lost its guardrails:
-whoever takes it out of the inventory can bring it back without them.
+whose fields are judged by themselves, or any other that asks for no less. A host that is gone is told apart: a
+guardrail by groups binds the names of an inventory, and a name that comes back, or a second name for the same machine,
+is a new one.
 
 Not here: which groups a host is in (`repo`), and whether any of it is a weakening (`_classify`).
 """
@@ -66,7 +67,7 @@ def losses(
 
 def _covers(guardrail: DocumentMeaning, groups: frozenset[str]) -> bool:
     asked = guardrail.leaves.get(_GROUPS)
-    return asked is None or not groups.isdisjoint(asked)
+    return asked is None or "all" in asked or not groups.isdisjoint(asked)
 
 
 def _as_strict(guardrail: DocumentMeaning, new: Sequence[DocumentMeaning]) -> Iterator[DocumentMeaning]:

@@ -82,7 +82,8 @@ def _values(past: Past, key: DocumentKey, new: DocumentMeaning, old: DocumentMea
         if (kind, name) != key:
             continue
         now = new.leaves.get(path)
-        if old is not None and same(old.leaves.get(path), now):
+        # Where there was no document, there was no value either.
+        if same(None if old is None else old.leaves.get(path), now):
             continue
         seen = next((each for value, each in left if same(value, now)), None)
         if seen is not None:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from opsascode.proof._handover import HANDOVER_TYPE, Handover, TeamFold, TeamKeys, hand_over
     from opsascode.proof._keys import PublicKey, Signer, Verifier, ensure_machine_key, load_signer
     from opsascode.proof._ledger import Entry, Ledger
-    from opsascode.proof._note import Checkpoint, NoteKey, open_checkpoint
+    from opsascode.proof._note import Checkpoint, NoteKey, open_checkpoint, read_checkpoint
     from opsascode.proof._reader import Bookmark, LedgerReader, LoggedRecord
     from opsascode.proof._receipt import Attachment, ProvenRecord, ReceiptVerdict, make_receipt, verify_receipt
     from opsascode.proof._root import ROOT_TYPE, TrustRoot
@@ -158,6 +158,7 @@ __all__ = [
     "pending_root",
     "pre_authentication",
     "read_chain",
+    "read_checkpoint",
     "read_cosigner_vkey",
     "read_request",
     "read_unverified",
@@ -186,7 +187,7 @@ _ROOMS = {
     ),
     "_keys": ("PublicKey", "Signer", "Verifier", "ensure_machine_key", "load_signer"),
     "_ledger": ("Entry", "Ledger"),
-    "_note": ("Checkpoint", "NoteKey", "open_checkpoint"),
+    "_note": ("read_checkpoint", "Checkpoint", "NoteKey", "open_checkpoint"),
     "_reader": ("Bookmark", "LedgerReader", "LoggedRecord"),
     "_receipt": ("Attachment", "ProvenRecord", "ReceiptVerdict", "make_receipt", "verify_receipt"),
     "_root": ("ROOT_TYPE", "TrustRoot"),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from typing import NoReturn, TypeAlias
 
 from opsascode.proof._codes import Code, CodedProofError
@@ -147,9 +148,9 @@ def _check_surrogates(value: Json) -> None:
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise CodedProofError(Code.PARSE, f"the key {twice!r} appears twice in one object")
+        count = Counter(name for name, _ in pairs)
+        twice = max(count, key=count.__getitem__)
+        raise CodedProofError(Code.PARSE, f"the key {twice[:80]!r} appears twice in one object")
     return found
 
 

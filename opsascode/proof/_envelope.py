@@ -34,8 +34,8 @@ MAX_SIGNATURES = 16
 _PREDICATE = re.compile(re.escape(PREDICATE_PREFIX) + "[a-z][a-z0-9-]{0,62}:v[1-9][0-9]{0,3}")
 _DIGEST = re.compile("sha256:[0-9a-f]{64}")
 _SEALED = re.compile(
-    rb'\{"payload":"([A-Za-z0-9+/]+={0,2})","payloadType":"application/vnd\.in-toto\+json","signatures":'
-    rb'\[\{"keyid":"(SHA256:[A-Za-z0-9+/]{43})","sig":"([A-Za-z0-9+/]+={0,2})"\}\]\}'
+    rb'\{"payload":"([A-Za-z0-9+/]++={0,2})","payloadType":"application/vnd\.in-toto\+json","signatures":'
+    rb'\[\{"keyid":"(SHA256:[A-Za-z0-9+/]{43})","sig":"([A-Za-z0-9+/]++={0,2})"\}\]\}'
 )
 _ENVELOPE_KEYS = {"payload", "payloadType", "signatures"}
 _SIGNATURE_KEYS = {"keyid", "sig"}

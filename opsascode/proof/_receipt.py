@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 RECEIPT_FORMAT = "opsascode-receipt/v1"
 MAX_RECEIPT = 64 * 1024 * 1024
 MAX_RECORDS = 1024
+_MAX_PARTS = 2**18
+"""Far more values than so many records and attachments hold; what is read takes many times its own room in memory."""
 _KEYS = {"format", "records", "attachments"}
 
 
@@ -125,6 +127,8 @@ def verify_receipt(data: bytes, keys: Sequence[PublicKey], *, origin: str | None
 
 
 def _read_receipt(data: bytes) -> tuple[list[Json], list[Json]]:
+    if sum(map(data.count, (b",", b"[", b"{"))) > _MAX_PARTS:
+        raise CodedProofError(Code.RECEIPT, "the receipt holds more values than any run has to say")
     found = parse_strict(data, max_bytes=MAX_RECEIPT)
     if not isinstance(found, dict) or found.keys() != _KEYS or found["format"] != RECEIPT_FORMAT:
         raise CodedProofError(Code.RECEIPT, f"not a receipt in format {RECEIPT_FORMAT}")

@@ -13,9 +13,10 @@ keeps its pin and the highest version it has seen.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
+from opsascode.proof._canonical import sha256_digest
 from opsascode.proof._codes import Code, CodedProofError, Fault
 from opsascode.proof._envelope import (
     payload_digest,
@@ -180,7 +181,7 @@ class _Reader:
         judge = TrustRoot.of(read_unverified(envelope)) if last is None else last
         record = open_by_person(envelope, _root_keys(judge), predicate_types=(ROOT_TYPE,))
         root = judge if last is None else TrustRoot.of(record.statement)
-        if record.payload != statement_payload(record.statement):
+        if not _is_canonical(record):
             raise CodedProofError(Code.ROOT, "the trust root is not written as canonical JSON")
         self._check_place(root)
         self._check_owners(root)
@@ -258,6 +259,15 @@ def _missing(tallies: Sequence[_Tally]) -> str:
     if len(said) == len(tallies) and len({*said.values()}) == 1:
         return next(iter(said.values()))
     return "; ".join(f"of version {version}, {sentence}" for version, sentence in said.items())
+
+
+def _is_canonical(record: Record) -> bool:
+    """Say whether the payload is as we write it, without writing the content anew: its subject names those bytes."""
+    frame = statement_payload(replace(record.statement, predicate={}))
+    head, _, tail = frame.partition(b"{}")
+    content = record.payload[len(head) : len(record.payload) - len(tail)]
+    whole = record.payload == head + content + tail
+    return whole and sha256_digest(content) == record.statement.subject_digest
 
 
 def _root_keys(root: TrustRoot) -> tuple[PersonKey, ...]:

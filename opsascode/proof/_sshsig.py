@@ -110,7 +110,8 @@ class PersonKey:
             return Fault(code=error.code, message=error.message)
         if blob.key != self._wire():
             same = self.raw in blob.key
-            code, what = (Code.KEY_TYPE, "this key wrapped as another type") if same else (Code.SIGNATURE, "another key")
+            what = "this key wrapped as another type" if same else "another key"
+            code = Code.KEY_TYPE if same else Code.SIGNATURE
             return Fault(code=code, message=f"the signature says it was made by {what}")
         if blob.namespace != APPROVAL_NAMESPACE.encode():
             shown = blob.namespace.decode(errors="replace")[:60]
@@ -191,7 +192,11 @@ def signed_key(signature: bytes) -> PersonKey:
     """
     blob = _Blob.read(signature)
     kind = _Wire(blob.key).string().decode(errors="replace")
-    return PersonKey.from_openssh(f"{kind} {base64.b64encode(blob.key).decode()}")
+    line = f"{kind} {base64.b64encode(blob.key).decode()}"
+    key = PersonKey.from_openssh(line)
+    if key.openssh() != line:  # the type may hold a space, and another key behind it
+        raise CodedProofError(Code.KEY_TYPE, "the signature names a key that is not written in its one form")
+    return key
 
 
 def armor(signature: bytes) -> str:

@@ -36,7 +36,7 @@ from opsascode.proof._reader import LedgerReader, Nodes
 from opsascode.proof._segments import SEGMENT_ENTRIES, checkpoint_line, find_tail, list_segments, segment_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from opsascode.proof._keys import Signer
@@ -407,9 +407,12 @@ class TeamLog(LedgerReader):
         self._mark = mark
 
     def _keep_fold(self) -> None:
-        kinds: Mapping[str, Json] = {kind: [at - before for before, at in zip((0, *places), places, strict=False)]
-                                     for kind, places in self._kinds.items()}  # fmt: skip
-        found = {**self._fold.to_json(), "groups": [list(one) for one in self._groups], "kinds": dict(kinds)}
+        kinds: dict[str, Json] = {
+            kind: [at - before for before, at in zip((0, *places), places, strict=False)]
+            for kind, places in self._kinds.items()
+        }
+        groups: list[Json] = [[index, ledger, start] for index, ledger, start in self._groups]
+        found: Json = {**self._fold.to_json(), "groups": groups, "kinds": kinds}
         draft = self.directory / ".fold.json"
         with suppress(OSError):  # it is made again from the entries
             draft.write_bytes(canonical_bytes(found))

@@ -170,16 +170,10 @@ class AppendRef:
         if not entries:
             return ()
         asked = "".join(f"{each.blob}\n" for each in entries).encode()
-        told = self.ask(("cat-file", "--batch=%(objectsize)"), data=asked)
-        rest, found = memoryview(told.stdout), []
-        for _ in entries:
-            size, _, _ = bytes(rest[:32]).partition(b"\n")
-            if not size.isdigit():
-                raise ResolveError("the Git repository lacks something that was left in it", advice="git fsck")
-            start = len(size) + 1
-            found.append(bytes(rest[start : start + int(size)]))
-            rest = rest[start + int(size) + 1 :]
-        return tuple(found)
+        found = batched(self.ask(("cat-file", "--batch=%(objectsize)"), data=asked).stdout, len(entries))
+        if found is None:
+            raise ResolveError("the Git repository lacks something that was left in it", advice="git fsck")
+        return found
 
     def write(self, content: bytes) -> str:
         """Keep content as a blob, and name it.
@@ -239,7 +233,7 @@ class AppendRef:
         )  # fmt: skip
         told = self._travel(words)
         found = self.tip(kept)
-        if told.returncode and found is None:
+        if told.returncode and (found is None or not self.holds(found, there)):
             raise self._unreadable(told)
         return found
 
@@ -310,6 +304,19 @@ class AppendRef:
             words = about.split()
             if len(words) == 4 and words[:2] == ["100644", "blob"] and self.form.paths.fullmatch(path):  # noqa: PLR2004 - mode, type, name, size
                 yield RefEntry(path=path, blob=words[2], size=int(words[3]))
+
+
+def batched(told: bytes, count: int) -> tuple[bytes, ...] | None:
+    """Take apart what `cat-file --batch=%(objectsize)` gives for so many objects; None when one is missing."""
+    at, found = 0, []
+    for _ in range(count):
+        end = told.find(b"\n", at)
+        size = told[at:end]
+        if end < 0 or not size.isdigit():
+            return None
+        found.append(told[end + 1 : end + 1 + int(size)])
+        at = end + 2 + int(size)
+    return tuple(found)
 
 
 def last_line(told: CompletedProcess[bytes]) -> str:

@@ -1,9 +1,10 @@
 """Where do people leave what they signed about a change, so that every place that judges it finds it?
 
 In the Git repository, under a ref of its own: `refs/opsascode/attestations` holds
-`changes/<first two of id>/<id>/<payload digest>.json`, proposals, approvals, declines and whatever else is signed about
-a change, each under the digest of what was signed. How it travels, and that it only grows, is `_append_ref`'s; the hook
-of a server reads it in the bare repository.
+`changes/<first two>/<scope>/<payload digest>.json`, proposals, approvals, declines and whatever else is signed about a
+change, each under the digest of what was signed. They lie by the scope digest of the pack the change leads to, not by
+the change's own id: that names a base commit too, and what was signed goes on counting while the base moves beside it.
+How it travels, and that it only grows, is `_append_ref`'s; the hook of a server reads it in the bare repository.
 
 Everything in it may come from anybody who can push: it carries statements and proves nothing. Something that is lost or
 hidden here can only make a change lack an approval, never have one. Not here: what the statements mean and whether
@@ -74,8 +75,8 @@ class Attestations:
         """The name of the remote that others read, if there is one."""
         return self._ref.remote
 
-    def post(self, change: str, digest: str, envelope: bytes) -> None:
-        """Leave an envelope about a change, under the digest of its payload.
+    def post(self, scope: str, digest: str, envelope: bytes) -> None:
+        """Leave an envelope about a change to the pack of this scope, under the digest of its payload.
 
         Raises:
             ResolveError: it cannot be written, did not reach the remote (then the next post takes it along), or
@@ -83,7 +84,7 @@ class Attestations:
         """
         if len(envelope) > _MAX_ATTESTATION:
             raise ResolveError(f"an attestation of {len(envelope)} bytes where at most {_MAX_ATTESTATION} fit")
-        path = f"{_folder(change)}{digest.removeprefix('sha256:')}.json"
+        path = f"{_folder(scope)}{digest.removeprefix('sha256:')}.json"
         self._ref.add({path: envelope})
         there = self._ref.contents(self._ref.entries(below=(path,)))
         if there != (envelope,):
@@ -92,13 +93,13 @@ class Attestations:
                 advice="find out who pushed it, and hand the attestation over as a file",
             )
 
-    def of_change(self, *changes: str) -> tuple[bytes, ...]:
-        """Give what was left about a change, or about several ids of one, unjudged, each content once.
+    def of_change(self, *scopes: str) -> tuple[bytes, ...]:
+        """Give what was left about changes to the packs of these scopes, unjudged, each content once.
 
         Raises:
             ResolveError: there are so many that somebody is hiding one among them.
         """
-        folders = [_folder(each) for each in changes]
+        folders = [_folder(each) for each in scopes]
         listed = self._ref.entries(self._commit, folders if len(folders) <= _ASKED_BY_NAME else ())
         ours = frozenset(folders)
         found = {
@@ -108,14 +109,14 @@ class Attestations:
         }
         if len(found) > _READ_FOR_A_CHANGE:
             raise ResolveError(
-                f"{len(found)} attestations are left for {changes[0]}, which nobody can need",
+                f"{len(found)} attestations are left for {scopes[0]}, which nobody can need",
                 advice="find out who pushed them, and bring the right ones as files",
             )
         return self._ref.contents(tuple(found.values()))
 
     def all_changes(self) -> tuple[str, ...]:
-        """Name the changes about which anything was left."""
-        found = {f"sha256:{_change(each)}": None for each in self._ref.entries(self._commit)}
+        """Name the scopes of the packs about which anything was left."""
+        found = {f"sha256:{_scope(each)}": None for each in self._ref.entries(self._commit)}
         return tuple(found)[:_CHANGES_LISTED]
 
     def fetch(self) -> None:
@@ -127,13 +128,13 @@ class Attestations:
         self._ref.fetch()
 
 
-def _folder(change: str) -> str:
-    found = _ID.fullmatch(change)
+def _folder(scope: str) -> str:
+    found = _ID.fullmatch(scope)
     if found is None:
-        raise ResolveError(f"{change[:80]!r} is no change id", advice="it is sha256: and 64 hex digits")
+        raise ResolveError(f"{scope[:80]!r} is no scope digest", advice="it is sha256: and 64 hex digits")
     return f"changes/{found['hex'][:2]}/{found['hex']}/"
 
 
-def _change(entry: RefEntry) -> str:
+def _scope(entry: RefEntry) -> str:
     found = _PATH.fullmatch(entry.path)
     return str(found["id"]) if found else ""

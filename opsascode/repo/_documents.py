@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from opsascode.errors import Position
     from opsascode.repo._parameter import Parameter
+    from opsascode.repo._source import Value
     from opsascode.repo._step import Step
 
 API_VERSION = "opsascode/v1"
@@ -205,7 +206,7 @@ class Enforce:
     """The runbook that brings a policy pack to the systems that enforce it, what it is told, and on which hosts."""
 
     runbook: str
-    parameters: Mapping[str, object]
+    parameters: Mapping[str, Value]
     limit: str | None = None
 
 

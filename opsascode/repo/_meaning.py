@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from opsascode.repo._form import FREE, Absence, FieldPath, Form, Safety, form_of, leaves_of, normal
@@ -75,6 +76,7 @@ def meanings(file: ProtectedFile) -> tuple[DocumentMeaning, ...] | Unreadable:
     return meanings_in(file.path, file.data) if is_document(file.path) else ()
 
 
+@lru_cache(maxsize=4096)
 def is_document(path: str) -> bool:
     """Tell whether a file is read as documents: those that a walk over a working tree would find."""
     if path == SETTINGS_FILE:

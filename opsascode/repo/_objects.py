@@ -22,7 +22,6 @@ from opsascode.repo._git import SETTINGS, readable
 from opsascode.repo._object_safety import QUARANTINE, common_directory, git_for, refuse_unsafe
 from opsascode.repo._snapshot import (
     MODES,
-    TRUST_FOLDER,
     ProtectedFile,
     Snapshot,
     UnsafeRepositoryError,
@@ -33,6 +32,7 @@ from opsascode.repo._snapshot import (
     shown_path,
     snapshot_of,
 )
+from opsascode.repo._trust import TRUST_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -243,7 +243,7 @@ class ObjectStore:
         return tuple(readable(told).split())
 
     def unchanged_since(self, commit: str, globs: Sequence[str]) -> tuple[str, ...]:
-        """Name the commits on the line of first parents since which nothing the globs name has changed, this one too."""
+        """Name the commits, this one too, since which nothing the globs name has changed on the first-parent line."""
         told = self._good("rev-list", "--first-parent", "--max-count=1", _full(commit), "--", *_pathspecs(globs))
         last = readable(told).strip()
         if not last:

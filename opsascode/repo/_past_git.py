@@ -132,6 +132,7 @@ class _Telling:
 
     def __init__(self, table: PastIndex, at: int) -> None:
         self._table, self._at = table, at
+        self._texts: Mapping[str, bytes] = {}
         self._said: dict[str, tuple[Said, ...]] = {}
 
     def told(self, candidate: Snapshot, since: datetime | None) -> Past:
@@ -139,7 +140,8 @@ class _Telling:
         concern = Concern.of(candidate, self._table.at(self._at))
         readable = [each for each in concern.files if not isinstance(meanings(each), Unreadable)]
         texts = self._table.search([words for each in readable for words in words_of(each)])
-        rows = self._table.rows(texts | {each.oid for each in concern.files}, self._at)
+        self._texts = texts
+        rows = self._table.rows(texts.keys() | {each.oid for each in concern.files}, self._at)
         commits = self._table.commits({each for row in rows for each in (row.place, row.ended) if each is not None})
         story = Story(
             concern=concern,
@@ -153,9 +155,9 @@ class _Telling:
         if not is_document(span.path):
             return ()
         if span.oid not in self._said:
-            data, remembered = self._table.text(span.oid)
+            remembered = self._table.said(span.oid)
             if remembered is None:
-                found = meanings_in(span.path, data)
+                found = meanings_in(span.path, self._texts[span.oid])
                 said = () if isinstance(found, Unreadable) else tuple(Said.of(each) for each in found)
                 self._table.remember(span.oid, [_plain(each) for each in said])
             else:

@@ -17,10 +17,11 @@ import os
 import sqlite3
 import stat
 import tempfile
+from bisect import bisect_right
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeAlias
 
-from opsascode.repo._past_words import holds, is_veiled
+from opsascode.repo._past_words import holds, veils_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,19 +30,24 @@ if TYPE_CHECKING:
 
 _MOST_BYTES: Final = 1024 * 1024 * 1024
 _DIGEST: Final = 32
+_SAMPLE: Final = 65536
 _SPACE: Final = 1 << 256
-_ALTERNATIVES: Final = 40  # in one question: SQLite answers no deeper ones
 _TABLES: Final = """
 CREATE TABLE about (key TEXT);
 CREATE TABLE line (place INTEGER PRIMARY KEY, id TEXT UNIQUE, second INTEGER);
 CREATE TABLE span (id INTEGER PRIMARY KEY, path TEXT, oid TEXT, place INTEGER, ended INTEGER);
 CREATE TABLE scope (place INTEGER PRIMARY KEY, sum BLOB);
-CREATE TABLE text (oid TEXT PRIMARY KEY, veiled INTEGER, data BLOB, said TEXT);
+CREATE TABLE chunk (id INTEGER PRIMARY KEY, data BLOB);
+CREATE TABLE text (oid TEXT PRIMARY KEY, chunk INTEGER, start INTEGER, size INTEGER, veiled INTEGER) WITHOUT ROWID;
+CREATE TABLE said (oid TEXT PRIMARY KEY, said TEXT) WITHOUT ROWID;
 """
 _ORDERS: Final = (
     "CREATE INDEX IF NOT EXISTS span_oid ON span (oid)",
     "CREATE INDEX IF NOT EXISTS scope_sum ON scope (sum)",
 )
+
+
+_Listed: TypeAlias = tuple[int, int, str, int]  # start, size, blob, whether veiled
 
 
 class Row(NamedTuple):
@@ -164,31 +170,47 @@ class PastIndex:
         return [each for each in oids if each not in known]
 
     def add_texts(self, texts: Mapping[str, bytes]) -> None:
-        """Keep texts by their blobs."""
-        self._changed = self._changed or bool(texts)
-        rows = ((oid, is_veiled(data), data) for oid, data in texts.items())
-        self._db.executemany("INSERT OR IGNORE INTO text (oid, veiled, data) VALUES (?, ?, ?)", rows)
+        """Keep texts by their blobs, all in one piece: that is searched in no time."""
+        if not texts:
+            return
+        self._changed = True
+        chunk = self._count("SELECT count(*) FROM chunk")
+        listed: list[_Listed] = []
+        start = 0
+        for oid, text in texts.items():
+            listed.append((start, len(text), oid, 0))
+            start += len(text) + 1
+        data = b"\0".join(texts.values()) + b"\0"
+        veiled = _holding(*veils_in(data), listed)
+        rows = ((row[2], chunk, row[0], row[1], row in veiled) for row in listed)
+        self._db.executemany("INSERT OR REPLACE INTO text VALUES (?, ?, ?, ?, ?)", rows)
+        self._db.execute("INSERT INTO chunk VALUES (?, ?)", (chunk, data))
 
-    def search(self, wanted: Sequence[Words]) -> set[str]:
+    def search(self, wanted: Sequence[Words]) -> dict[str, bytes]:
         """Find the texts that hold all words of one of the sets, or are veiled."""
-        found = {oid for (oid,) in self._db.execute("SELECT oid FROM text WHERE veiled")} if wanted else set()
-        for start in range(0, len(wanted), _ALTERNATIVES):
-            some = wanted[start : start + _ALTERNATIVES]
-            tests = (" AND ".join(["instr(data, ?)"] * len(words)) or "1" for words in some)
-            question = f"SELECT oid, data FROM text WHERE {' OR '.join(f'({test})' for test in tests)}"  # noqa: S608 - made of question marks only
-            needles = [each.data for words in some for each in words]
-            found |= {oid for oid, data in self._db.execute(question, needles) if holds(data, some)}
+        found: dict[str, bytes] = {}
+        for chunk, data in self._db.execute("SELECT id, data FROM chunk") if wanted else ():
+            listed = self._db.execute(
+                "SELECT start, size, oid, veiled FROM text WHERE chunk = ? ORDER BY start", (chunk,)
+            ).fetchall()
+            rarest = {_rarest(words, data) for words in wanted}
+            likely = set(listed) if b"" in rarest else _holding(data, rarest, listed)
+            likely.update(row for row in listed if row[3])
+            for start, size, oid, veiled in likely:
+                text = data[start : start + size]
+                if veiled or holds(text, wanted):
+                    found[oid] = text
         return found
 
-    def text(self, oid: str) -> tuple[bytes, Any]:
-        """Give a text, and what was remembered of it, None for nothing."""
-        data, said = self._db.execute("SELECT data, said FROM text WHERE oid = ?", (oid,)).fetchone()
-        return data, None if said is None else json.loads(said)
+    def said(self, oid: str) -> Any:  # noqa: ANN401 - any plain value
+        """Give what was remembered of a text, None for nothing."""
+        found = self._db.execute("SELECT said FROM said WHERE oid = ?", (oid,)).fetchone()
+        return None if found is None else json.loads(found[0])
 
     def remember(self, oid: str, said: Any) -> None:  # noqa: ANN401 - any plain value
         """Keep what a text says."""
         self._changed = True
-        self._db.execute("UPDATE text SET said = ? WHERE oid = ?", (json.dumps(said, separators=(",", ":")), oid))
+        self._db.execute("INSERT OR REPLACE INTO said VALUES (?, ?)", (oid, json.dumps(said, separators=(",", ":"))))
 
     def _sum(self, place: int) -> int:
         found = self._db.execute(
@@ -198,6 +220,25 @@ class PastIndex:
 
     def _count(self, question: str, *words: str) -> int:
         return int(self._db.execute(question, words).fetchone()[0])
+
+
+def _rarest(words: Words, data: bytes) -> bytes:
+    """Choose the word that is rarest in a sample; nothing for a set without words."""
+    sample = data[:_SAMPLE] + data[len(data) // 2 :][:_SAMPLE]
+    return min((each.data for each in words), key=lambda each: (sample.count(each), -len(each), each), default=b"")
+
+
+def _holding(data: bytes, words: Iterable[bytes], listed: Sequence[_Listed]) -> set[_Listed]:
+    """Find the texts, of those that were joined into one piece, that hold one of the words."""
+    starts = [row[0] for row in listed]
+    found: set[_Listed] = set()
+    for word in words:
+        at = data.find(word)
+        while at >= 0:
+            row = listed[bisect_right(starts, at) - 1]
+            found.add(row)
+            at = data.find(word, row[0] + row[1])
+    return found
 
 
 class _Spans:

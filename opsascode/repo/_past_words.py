@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from opsascode.repo._snapshot import ProtectedFile
 
-_VEIL: Final = re.compile(rb"\\|0[xo][0-9A-Fa-f]|[0-9.][eE][-+]?[0-9]")
+_ALIKE: Final = bytes.maketrans(b"123456789E+", b"000000000e-")
+_VEILS: Final = (b"\\", b"0x", b"0o", b"0e0", b"0e-0", b".e0", b".e-0")
 _WORD: Final = re.compile(r"[^\s'=\\]+")
 _DIGITS: Final = re.compile(r"[0-9]+")
 _MOST_WORDS: Final = 12
@@ -39,9 +40,9 @@ class Word(NamedTuple):
 Words: TypeAlias = frozenset[Word]
 
 
-def is_veiled(data: bytes) -> bool:
-    """Tell whether a text may hold words that cannot be found in it letter by letter."""
-    return _VEIL.search(data) is not None
+def veils_in(data: bytes) -> tuple[bytes, Sequence[bytes]]:
+    """Give texts in which some signs are written alike, and what tells there that words may be veiled."""
+    return data.translate(_ALIKE), _VEILS
 
 
 def words_of(file: ProtectedFile) -> tuple[Words, ...]:
@@ -64,8 +65,11 @@ def words_of(file: ProtectedFile) -> tuple[Words, ...]:
 
 
 def holds(data: bytes, wanted: Sequence[Words]) -> bool:
-    """Tell whether a text holds all words of one of the sets, each standing by itself, or is veiled."""
-    return is_veiled(data) or any(all(re.search(each.expression, data) for each in words) for words in wanted)
+    """Tell whether a text holds all words of one of the sets, each standing by itself."""
+    return any(
+        all(each.data in data for each in words) and all(re.search(each.expression, data) for each in words)
+        for words in wanted
+    )
 
 
 def _chosen(found: Iterable[Word]) -> Words:

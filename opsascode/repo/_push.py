@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from opsascode.errors import ResolveError
-from opsascode.repo._append_ref import last_line
+from opsascode.repo._append_ref import batched, last_line
 from opsascode.repo._git import SETTINGS, Git, git_program, readable
 from opsascode.repo._trust import TRUST_FOLDER
 
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 OWN_REFS: Final = "refs/opsascode/"
 _LINE: Final = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) ([0-9a-f]{40}|[0-9a-f]{64}) (refs/[^\x00-\x20\x7f]+)")
 _QUARANTINE: Final = ("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH")
+_VERSION: Final = re.compile(r"[1-9][0-9]{0,8}\.root\.json")
 _MOST_LINES: Final = 100_000
+_MOST_VERSIONS: Final = 1000
+_MOST_BYTES: Final = 65536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,16 @@ class Push:
         told = self._ask(("cat-file", "--batch-check=%(objecttype) %(objectname)"), data=asked.encode())
         found = zip(commits, readable(told.stdout).splitlines(), strict=False)
         return {commit: line.removeprefix("tree ") for commit, line in found if line.startswith("tree ")}
+
+    def trust_files(self, tree: str) -> tuple[bytes, ...] | None:
+        """Give the versions of a trust root that lie in a tree, unverified; None when they cannot all be read."""
+        told = self._ask(("ls-tree", "-z", "-l", "--full-tree", tree))
+        listed = (line.partition("\t") for line in readable(told.stdout).split("\0"))
+        blobs = [about.split()[2:4] for about, _, name in listed if _VERSION.fullmatch(name) and " blob " in about]
+        if told.returncode or len(blobs) > _MOST_VERSIONS or any(int(size) > _MOST_BYTES for _, size in blobs):
+            return None
+        asked = "".join(f"{blob}\n" for blob, _ in blobs).encode()
+        return batched(self._ask(("cat-file", "--batch=%(objectsize)"), data=asked).stdout, len(blobs))
 
     def shrinking(self, update: RefUpdate, *, rewritten: bool = False) -> str:
         """Say why a ref that only grows would not, or nothing; where files may be `rewritten`, they still must stay."""

@@ -29,7 +29,7 @@ DEFAULT_PROTECTED: Final = ("policies/**", "inventories/**", "opsascode.yml")
 MODES: Final = frozenset({"100644", "100755"})
 _ALWAYS: Final = (f"{TRUST_FOLDER}/**",)
 _WILD: Final = re.compile(r"[*?]")
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
 class UnsafeRepositoryError(ProofError):
@@ -78,7 +78,7 @@ def snapshot_of(commit: str, files: Iterable[ProtectedFile]) -> Snapshot:
     Raises:
         UnsafeRepositoryError: a mode that is not an ordinary file's, or a path that not everybody reads the same.
     """
-    listed = sorted(files, key=lambda each: each.path.encode())
+    listed = sorted(files, key=lambda each: each.path.encode(errors="surrogateescape"))
     check_paths((each.path, each.mode) for each in listed)
     digest = hashlib.sha256()
     for each in listed:
@@ -124,7 +124,7 @@ def mode_fault(path: str, mode: str) -> UnsafeRepositoryError:
 def path_fault(path: str) -> str:
     """Say why a path is not read the same by everybody; empty when it is."""
     if _CONTROL.search(path) or "\\" in path:
-        return "has a control character or a backslash in it"
+        return "has a control character, a hidden one or a backslash in it"
     try:
         path.encode()
     except UnicodeEncodeError:

@@ -5,10 +5,10 @@ the parser's events, never from its constructors. Every problem of a file is col
 syntax error, or nesting deeper than any document needs, is the rest of the file left unread.
 
 Refused, each at its position: duplicate keys, anchors, aliases, merge keys, tags, directives, keys that are not text,
-nesting deeper than 32, more than 1 MiB, anything but UTF-8 without a byte order mark, control characters, characters
-that reorder or hide text on a screen, and line breaks that only some readers take for one. Plain scalars follow the
-YAML 1.2 core schema (https://yaml.org/spec/1.2.2/#103-core-schema), except that a number with a leading zero stays
-text, as `0644` and `010` mean different numbers to different readers.
+nesting deeper than 32, more than 1 MiB or 100,000 values, anything but UTF-8 without a byte order mark, control
+characters, characters that reorder or hide text on a screen, and line breaks that only some readers take for one. Plain
+scalars follow the YAML 1.2 core schema (https://yaml.org/spec/1.2.2/#103-core-schema), except that a number with a
+leading zero stays text, as `0644` and `010` mean different numbers to different readers.
 
 Not here: what the keys mean (schema, rules). This is the only room that knows PyYAML.
 """
@@ -30,6 +30,7 @@ Value = None | bool | int | float | str | list["Value"] | dict[str, "Value"]
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 32
+MAX_VALUES = 100_000
 _MAX_PROBLEMS = 100
 _MAX_DIGITS = 300  # Python itself refuses to read integers of more than 4300 digits
 
@@ -183,6 +184,7 @@ class _Reader:
     def __init__(self, path: str) -> None:
         self.documents: list[SourceDocument] = []
         self.problems: list[Problem] = []
+        self.values = 0
         self._file = path
         self._path: list[str | int] = []
 
@@ -311,6 +313,11 @@ class _Nodes:
     def node(self, event: Any, depth: int) -> tuple[Value, Any]:  # noqa: ANN401 - PyYAML's event classes share no typed base
         """Read the node that starts with this event: its value and its marks."""
         kind, mark = event.__class__, event.start_mark
+        self._reader.values += 1
+        if self._reader.values > MAX_VALUES:
+            message = f"the file holds more than {MAX_VALUES} values; the rest of it is not read"
+            self._reader.problem("too-large", message, mark=mark, mend="split it into several documents")
+            raise _Stop
         if kind is self._alias:
             message = f"aliases are not used in documents: {quoted('*' + event.anchor)}"
             self._reader.problem("alias", message, mark=mark, mend="write the value out where it is meant")

@@ -43,7 +43,16 @@ if TYPE_CHECKING:
     from opsascode.run._life import Dispatcher, LifeState
     from opsascode.run._pack_book import PackBook, record_applied
     from opsascode.run._pack_names import PackVersion, find_pack, pack_versions, version_of
-    from opsascode.run._packs import AppliedPack, PackLog, Unlock, root_seen_statement, unlock_request, unlock_statement
+    from opsascode.run._packs import (
+        AppliedPack,
+        PackLog,
+        PackName,
+        Unlock,
+        glass_statement,
+        root_seen_statement,
+        unlock_request,
+        unlock_statement,
+    )
     from opsascode.run._past import NotNow, Past, past_to_resume, past_to_undo
     from opsascode.run._perform import LockedOut, RunReport, Waiting, perform, take_up
     from opsascode.run._pins import Pins, RootPin, UnpinnedError, pin_statement, trusted_chain
@@ -81,6 +90,7 @@ _ROOMS = {
         "Unanswered",
         "WrittenRequest",
         "asks_of_plan",
+        "glass_statement",
         "kept_approvals",
         "need_of",
         "read_approval_files",
@@ -106,7 +116,16 @@ _ROOMS = {
     "_judging": ("Judgement", "Memory", "TransitionJudge", "chain_of_snapshot"),
     "_pack_book": ("PackBook", "record_applied"),
     "_pack_names": ("PackVersion", "find_pack", "pack_versions", "version_of"),
-    "_packs": ("AppliedPack", "PackLog", "Unlock", "root_seen_statement", "unlock_request", "unlock_statement"),
+    "_packs": (
+        "AppliedPack",
+        "PackLog",
+        "PackName",
+        "Unlock",
+        "glass_statement",
+        "root_seen_statement",
+        "unlock_request",
+        "unlock_statement",
+    ),
     "_pins": ("Pins", "RootPin", "UnpinnedError", "pin_statement", "trusted_chain"),
     "_perform": ("LockedOut", "RunReport", "Waiting", "perform", "take_up"),
     "_plan": ("MovedError", "Plan", "PlannedStep", "read_plan", "what_moved"),
@@ -117,7 +136,13 @@ _ROOMS = {
     "_stage": ("StageOrder",),
     "_state": ("LATEST", "State"),
     "_team_ledger": (
-        "Publisher", "Synced", "TeamLedger", "UnpublishedError", "open_team_log", "team_keys", "team_origin",
+        "Publisher",
+        "Synced",
+        "TeamLedger",
+        "UnpublishedError",
+        "open_team_log",
+        "team_keys",
+        "team_origin",
     ),
     "_ledger_records": ("ledger_records",),
     "_verdict": ("Outcome",),
@@ -167,6 +192,7 @@ __all__ = [
     "Outcome",
     "PackBook",
     "PackLog",
+    "PackName",
     "PackVersion",
     "Past",
     "PastRun",
@@ -220,6 +246,7 @@ __all__ = [
     "figures",
     "find_collections",
     "find_pack",
+    "glass_statement",
     "install_collections",
     "kept_approvals",
     "ledger_records",

@@ -1,27 +1,37 @@
 """Who allowed the policy pack that a receipt says was applied? Told from that one file, offline.
 
 The receipt of an applied pack carries what people signed and every version of the trust root. Each step is counted
-again: by the keys of the trust root that ruled it, from the signatures themselves. What the machine that applied it wrote
-about people is compared with that, and never believed.
+again: by the keys of the trust root that ruled it, from the signatures themselves. What the machine that applied it
+wrote about people is compared with that, and never believed.
 
-Not here: the proof that the record is in a ledger (`proof`), and whether the classes of a step were found rightly, which
-needs the Git objects.
+Not here: the proof that the record is in a ledger (`proof`), and whether the classes of a step were found rightly,
+which needs the Git objects.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from opsascode.errors import OpsError
-from opsascode.policy import Asked, Change, Classification, FileChange, PackDiff, TransitionClass, hear_all, needs_of, tally
+from opsascode.policy import (
+    Asked,
+    Change,
+    Classification,
+    FileChange,
+    PackDiff,
+    TransitionClass,
+    hear_all,
+    needs_of,
+    tally,
+)
 from opsascode.proof import read_chain, sha256_digest
 from opsascode.run._packs import POLICY_APPLY, AppliedPack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from opsascode.proof import ReceiptVerdict, TrustChain
+    from opsascode.proof import Json, ReceiptVerdict, TrustChain
     from opsascode.run._packs import Step
 
 _TRUST: Final = "trust/"
@@ -46,16 +56,17 @@ def allowances(verdict: ReceiptVerdict, *, pin: str | None) -> tuple[Allowance, 
     )
 
 
-def _allowance(predicate: Mapping[str, object], files: Mapping[str, bytes], pin: str | None) -> Allowance:
+def _allowance(predicate: Mapping[str, Json], files: Mapping[str, bytes], pin: str | None) -> Allowance:
     try:
-        pack = AppliedPack.of(predicate)  # type: ignore[arg-type] - the predicate of a verified record is JSON
+        pack = AppliedPack.of(predicate)
         roots = [data for name, data in sorted(files.items(), key=_number) if name.startswith(_TRUST)]
         chain = read_chain(roots, pin=pin)
-        facts, faults = [*_about_root(pack, chain, pin)], []
+        envelopes = [data for name, data in files.items() if name.startswith(_STATEMENTS)]
+        facts, faults = [*_about_root(pack, chain, pin)], list[str]()
         if chain.repository != pack.repository or chain.at(pack.root_version).digest != pack.root_digest:
             faults.append("the trust root in this receipt is not the one that the record names")
         for step in pack.steps:
-            told, wrong = _count(step, chain, pack, [data for name, data in files.items() if name.startswith(_STATEMENTS)])
+            told, wrong = _count(step, chain, pack, envelopes)
             facts += told
             faults += wrong
     except OpsError as error:
@@ -70,9 +81,7 @@ def _about_root(pack: AppliedPack, chain: TrustChain, pin: str | None) -> Iterat
     yield f"  trust root {chain.repository}, version {pack.root_version}, {believed}"
 
 
-def _count(
-    step: Step, chain: TrustChain, pack: AppliedPack, envelopes: Sequence[bytes]
-) -> tuple[list[str], list[str]]:
+def _count(step: Step, chain: TrustChain, pack: AppliedPack, envelopes: Sequence[bytes]) -> tuple[list[str], list[str]]:
     """Count one step again from what was signed."""
     change = Change.of(dict(step.change))
     if change.id != step.change_id or change.repository != chain.repository:
@@ -91,6 +100,7 @@ def _count(
     mine = [each for each in envelopes if sha256_digest(each) in step.envelopes]
     says, unheard = hear_all(asked, mine)
     needs = needs_of(ruling.root, _classified(change))
+    needs = replace(needs, threshold=max(needs.threshold, step.needed))
     count = tally(needs, ruling.root, says, {})
     classes = " and ".join(change.classes)
     facts = [f"  {classes}: change {change.id}"]

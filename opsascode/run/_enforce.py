@@ -1,8 +1,8 @@
 """Which rules hold for a run here, and is what it would do part of what was applied?
 
-Where a trust root is pinned, only the applied pack is enforced: its guardrails are read from Git objects whose digest is
-the one in the ledger, and whatever a plan was resolved from that is protected must be the same as in the pack. The work
-tree decides nothing then. Without a pin, as on a developer's machine, the work tree's own guardrails hold.
+Where a trust root is pinned, only the applied pack is enforced: its guardrails are read from Git objects whose digest
+is the one in the ledger, and whatever a plan was resolved from that is protected must be the same as in the pack. The
+work tree decides nothing then. Without a pin, as on a developer's machine, the work tree's own guardrails hold.
 
 Not here: judging the plan by them (`policy`), applying a pack (`_judging`, `_pack_book`).
 """
@@ -109,7 +109,7 @@ _INVENTORIES: Final = "inventories"
 
 
 def _foreign_inventories(rules: Rules, plan: Plan) -> Iterator[Reason]:
-    """An inventory that is not protected could put any host out of reach of a guardrail."""
+    """Refuse an inventory that is not protected: it could put any host out of reach of a guardrail."""
     for source in plan.inventory_sources:
         if not is_protected(source, rules.protected) and not is_protected(f"{source}/any", rules.protected):
             yield Reason(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from opsascode.proof import TrustChain
     from opsascode.repo import ObjectStore, Snapshot
 
-_INVENTORIES: Final = "inventories/"
+_POLICIES: Final = "policies/"
 _DEFAULT_INVENTORY: Final = ("inventories",)
 _STEPS: Final = 64
 
@@ -90,7 +90,7 @@ class TransitionJudge:
             past = gather_past(
                 self.store, old, protected, after, window=root.rollback_window, index=self._index(chain.repository)
             )
-        moved = old is not None and _inventories(before) != _inventories(after)
+        moved = old is not None and _beside_policies(before) != _beside_policies(after)
         state = OldState(
             commit=old,
             snapshot=before,
@@ -115,16 +115,20 @@ class TransitionJudge:
         state, candidate = self.gather(old, new, ref=ref)
         classification = classify(state, candidate)
         signed = tuple(self.attestations(change_of(state, candidate, classification)))
-        trust = Trust(
-            chain=state.chain,
-            consumed=self.memory.consumed,
-            debts=self.memory.debts,
-            announced=self._announced(candidate, classification),
-        )
+        trust = self.trust(state, candidate, classification)
         return Judgement(old=state, new=candidate, decision=verify(trust, state, candidate, signed, self.now))
 
+    def trust(self, old: OldState, new: Candidate, classification: Classification) -> Trust:
+        """Give what this place knows by itself."""
+        return Trust(
+            chain=old.chain,
+            consumed=self.memory.consumed,
+            debts=self.memory.debts,
+            announced=self._announced(new, classification),
+        )
+
     def way(self, old: str | None, tip: str) -> tuple[Judgement, ...]:
-        """Find allowed transitions that lead from one commit to the other; the last one may be the refusal it ends at."""
+        """Find allowed transitions that lead from one commit to the other; the last may be the refusal it ends at."""
         whole = self.judge(old, tip)
         if whole.decision.allowed or old is None or not whole.new.descends:
             return (whole,)
@@ -163,7 +167,7 @@ class TransitionJudge:
     def _seen_before(self, old: str | None, new: str) -> bool:
         """Whether this place has applied something newer already (R9)."""
         newest = self.memory.newest
-        return newest is not None and newest != new and old != new and self.store.is_ancestor(new, newest)
+        return newest is not None and new not in {newest, old} and self.store.is_ancestor(new, newest)
 
     def _announced(self, candidate: Candidate, classification: Classification) -> datetime | None:
         """Tell when a trust root that comes with this transition was first met here."""
@@ -173,8 +177,7 @@ class TransitionJudge:
         return self.memory.seen_roots.get(chain.current.digest)
 
     def _groups(self, snapshot: Snapshot) -> Mapping[str, frozenset[str]] | None:
-        files = {path: file for path, file in snapshot.files.items() if path.startswith(_INVENTORIES)}
-        return static_groups(files, _inventory_sources(snapshot))
+        return static_groups(snapshot.files, _inventory_sources(snapshot))
 
 
 def chain_of_snapshot(snapshot: Snapshot, *, pin: str | None, least: int = 1) -> TrustChain:
@@ -186,8 +189,9 @@ def chain_of_snapshot(snapshot: Snapshot, *, pin: str | None, least: int = 1) ->
     return read_chain([each.strip() for each in snapshot.trust_envelopes()], pin=pin, least=least)
 
 
-def _inventories(snapshot: Snapshot) -> dict[str, str]:
-    return {path: file.digest for path, file in snapshot.files.items() if path.startswith(_INVENTORIES)}
+def _beside_policies(snapshot: Snapshot) -> dict[str, str]:
+    """Name everything that could say which hosts there are, and in which groups."""
+    return {path: file.digest for path, file in snapshot.files.items() if not path.startswith(_POLICIES)}
 
 
 def _inventory_sources(snapshot: Snapshot) -> tuple[str, ...]:

@@ -90,7 +90,7 @@ def _read_notes(notes: Path) -> tuple[Bookmark | None, dict[str, list[int]]]:
             segment=_number(about["segment"]),
             offset=_number(about["offset"]),
         )
-        return bookmark, {kind: list(accumulate(map(_number, each))) for kind, each in steps.items() if _is_list(each)}
+        return bookmark, {kind: _places_of(each) for kind, each in steps.items()}
     except (OSError, CodedProofError, KeyError, TypeError, ValueError):
         return None, {}
 
@@ -119,5 +119,7 @@ def _number(found: Json) -> int:
     return found
 
 
-def _is_list(found: Json) -> bool:
-    return isinstance(found, list)
+def _places_of(steps: Json) -> list[int]:
+    if not isinstance(steps, list):
+        raise TypeError(steps)
+    return list(accumulate(map(_number, steps)))

@@ -1,7 +1,8 @@
 """Where is it kept which policy pack is enforced, and how does something new get into it?
 
-The book is this machine's ledger; nothing else decides. Beside it, for each applied pack, lies a receipt: the record, its
-proof, everything that people signed for it, and the whole trust root, so that one file shows offline who allowed it.
+The book is this machine's ledger; nothing else decides. Beside it, for each applied pack, lies a receipt: the record,
+its proof, everything that people signed for it, and the whole trust root, so that one file shows offline who allowed
+it.
 
 Not here: what the records mean (`_packs`), judging (`_judging`).
 """
@@ -12,19 +13,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from opsascode.policy import TransitionClass
-from opsascode.proof import MAX_ENVELOPE, LedgerReader, make_receipt, payload_digest, seal, sha256_digest
+from opsascode.proof import MAX_ENVELOPE, make_receipt, payload_digest, seal, sha256_digest
 from opsascode.repo import pack_of
+from opsascode.run._ledger_records import ledger_records
 from opsascode.run._pack_names import version_of
 from opsascode.run._packs import POLICY_RECORDS, AppliedPack, PackLog, PackName, Step, fold_packs
 from opsascode.run._site import write_new
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from opsascode.policy import Change, Decision
-    from opsascode.proof import Ledger, LoggedRecord, PublicKey, Signer, Statement, TrustChain
+    from opsascode.proof import Ledger, PublicKey, Signer, Statement, TeamLog, TrustChain
     from opsascode.repo import Snapshot
     from opsascode.run._judging import Judgement
     from opsascode.run._state import State
@@ -34,11 +36,15 @@ _DIRECTORY: Final = "packs"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackBook:
-    """What one machine knows about the pack of one repository, `repository` being the digest of its first trust root."""
+    """What one machine knows about the pack of one repository, named by the digest of its first trust root.
+
+    With `team`, what other machines recorded counts as well.
+    """
 
     state: State
     repository: str
     keys: tuple[PublicKey, ...]
+    team: TeamLog | None = None
 
     def read(self) -> PackLog:
         """Tell everything that happened to the pack.
@@ -46,7 +52,8 @@ class PackBook:
         Raises:
             LedgerError: the ledger is damaged, or not the one this machine knows.
         """
-        return fold_packs(self._records(), self.repository)
+        records = ledger_records(self.state, POLICY_RECORDS, keys=self.keys, team=self.team)
+        return fold_packs(records, self.repository)
 
     def add(self, statement: Statement, signer: Signer) -> int:
         """Record something about the pack; gives its place in the ledger."""
@@ -56,7 +63,7 @@ class PackBook:
     def apply(
         self, pack: AppliedPack, signer: Signer, *, signed: Sequence[bytes], roots: Sequence[bytes]
     ) -> tuple[AppliedPack, Path]:
-        """Record that a pack is enforced from now on, and write the receipt; gives the entry and the receipt's place."""
+        """Record that a pack is enforced from now on, and write the receipt; gives the entry and the file."""
         with self.state.ledger(signer) as ledger:
             entry = ledger.append(seal(pack.statement(ledger.origin), signer)).index
             return replace(pack, entry=entry), self._receipt(ledger, entry, signed, roots)
@@ -79,14 +86,6 @@ class PackBook:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_new(path, make_receipt(ledger, (entry,), attachments))
         return path
-
-    def _records(self) -> Iterator[LoggedRecord]:
-        if not self.state.has_ledger():
-            return
-        reader = LedgerReader.read(self.state.ledger_directory, keys=self.keys)
-        for logged in reader.records():
-            if logged.record.statement.predicate_type in POLICY_RECORDS:
-                yield logged
 
 
 def record_applied(  # noqa: PLR0913 - an entry is made of all of this

@@ -77,7 +77,7 @@ def find_pack(name: str, store: ObjectStore, tip: str, log: PackLog) -> str:
     if found is None:
         raise UsageError(
             f"there is no policy pack {name[:100]!r}",
-            advice="name it version:20251014, version:prev, commit:ID, tag:NAME or applied; see `opsascode policy list`",
+            advice="name it version:V, version:prev, commit:ID, tag:NAME or applied; see `opsascode policy list`",
         )
     return found
 

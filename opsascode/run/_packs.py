@@ -1,8 +1,8 @@
 """Which policy pack is enforced now, how did it come to that, and who allowed it?
 
 A fold of the ledger's records about policies, in their order: `policy-apply` moves the applied pack, `policy-unlock`
-lifts the lock that a rollback left, `root-seen` remembers when a looser trust root was first met. The applied pack is an
-entry of the ledger and never the name of a branch.
+lifts the lock that a rollback left, `root-seen` remembers when a looser trust root was first met. The applied pack
+is an entry of the ledger and never the name of a branch.
 
 Not here: judging (`policy`), moving the pack (`_apply`), what a run makes of it (`_enforce`).
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from opsascode.policy import Decision
-    from opsascode.proof import Json, LoggedRecord
+    from opsascode.proof import Json, TeamRecord
 
 POLICY_APPLY: Final = f"{PREDICATE_PREFIX}policy-apply:v1"
 POLICY_UNLOCK: Final = f"{PREDICATE_PREFIX}policy-unlock:v1"
@@ -76,6 +76,7 @@ class Step:
     envelopes: tuple[str, ...]
     effects: str
     since: str | None
+    needed: int
 
     @classmethod
     def of_decision(cls, decision: Decision, envelopes: Iterable[str], *, since: str | None) -> Step:
@@ -97,6 +98,7 @@ class Step:
             envelopes=tuple(envelopes),
             effects=effects_of(decision.classification.diff),
             since=since,
+            needed=decision.needs.threshold,
         )
 
     def to_json(self) -> dict[str, Json]:
@@ -112,21 +114,23 @@ class Step:
             "envelopes": list(self.envelopes),
             "effects": self.effects,
             "since": self.since,
+            "needed": self.needed,
         }
 
     @classmethod
     def of(cls, found: Json) -> Step:
         """Read a step back."""
-        if not isinstance(found, dict) or not isinstance(found.get("change"), dict):
+        change = found.get("change") if isinstance(found, dict) else None
+        if not isinstance(found, dict) or not isinstance(change, dict):
             raise _bad("a step of it is none")
-        proposer, since = found.get("proposer"), found.get("since")
-        change: Mapping[str, Json] = found["change"]  # type: ignore[assignment] - looked at one line above
+        proposer, since, needed = found.get("proposer"), found.get("since"), found.get("needed")
         return cls(
             change=change,
             change_id=str(found.get("change_id")),
             proposer=proposer if isinstance(proposer, str) else None,
             effects=str(found.get("effects")),
             since=since if isinstance(since, str) else None,
+            needed=needed if isinstance(needed, int) else 0,
             **{name: _texts(found.get(name)) for name in _TUPLES},
         )
 
@@ -227,7 +231,7 @@ class Unlock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokenGlass:
-    """A pack that one person put in force in an emergency: for these hosts, until then; `digest` is of what they signed."""
+    """A pack one person put in force in an emergency: for these hosts, until then; `digest` is of what they signed."""
 
     pack: PackName
     person: str
@@ -270,7 +274,7 @@ class PackLog:
         return self.current.pack if self.current else None
 
 
-def fold_packs(records: Iterable[LoggedRecord], repository: str) -> PackLog:
+def fold_packs(records: Iterable[TeamRecord], repository: str) -> PackLog:
     """Tell what the records say about the pack of one repository; others are passed over.
 
     Raises:
@@ -338,7 +342,7 @@ def glass_statement(
     return Statement(predicate_type=kind, subject_name="break-glass", subject_digest=digest, predicate=said)
 
 
-def _signed(logged: LoggedRecord) -> LoggedStatement:
+def _signed(logged: TeamRecord) -> LoggedStatement:
     """Read what a person signed from the record that holds it; it was verified before it was recorded."""
     said = logged.record.statement.predicate
     envelope = str(said.get("request")).encode()
@@ -350,7 +354,7 @@ def _signed(logged: LoggedRecord) -> LoggedStatement:
     )
 
 
-def _broken(logged: LoggedRecord, signed: LoggedStatement) -> BrokenGlass:
+def _broken(logged: TeamRecord, signed: LoggedStatement) -> BrokenGlass:
     glass = BreakGlass.of(signed.statement)
     return BrokenGlass(
         pack=PackName.of(logged.record.statement.predicate.get("pack")),

@@ -34,6 +34,7 @@ from opsascode.run._plan import StageKind
 from opsascode.run._record import Ending, Links, Phase, Purpose, RunSubject, end_statement, start_statement
 from opsascode.run._results import Results, results_summary
 from opsascode.run._site import Pulse, Site, write_new
+from opsascode.run._team_ledger import Publisher, UnpublishedError
 from opsascode.run._trail import Trail, replay, single_steps
 from opsascode.run._verdict import Outcome
 
@@ -132,6 +133,7 @@ class _Run:
         self._ledger = means.state.ledger(means.signer)
         self._directory = means.state.run_directory(self._run)
         self._held: Held | None = None
+        self._publisher = Publisher.of(order.repository, means.state, means.signer)
 
     def carry_out(self, started: datetime) -> Answer:
         """Begin a run and carry it out."""
@@ -290,6 +292,7 @@ class _Run:
         failure: BaseException | None = None
         conduct = Conduct(site)
         try:
+            self._publish_start()
             course = conduct.backward() if self._order.purpose is Purpose.UNDO else conduct.forward()
         except BaseException as error:  # noqa: BLE001 - whatever happens after the start record, an end record follows
             course, failure = _ending_of(error), error
@@ -308,6 +311,7 @@ class _Run:
                 advice=f"see `opsascode runs show {self._run}`",
             )
         report = self._close(site, conduct, course, started, digest)
+        self._publish_end()
         self._end_life(lease, _LIFE_OF[report.outcome])
         self._release()
         if failure is not None:
@@ -354,6 +358,15 @@ class _Run:
             entries=tuple(site.entries),
         )
 
+    def _publish_start(self) -> None:
+        if self._publisher:
+            self._publisher.publish_start(self._ledger)
+
+    def _publish_end(self) -> None:
+        missing = self._publisher.publish_end(self._ledger) if self._publisher else ""
+        if missing:
+            self._means.watch.on_notice(missing)
+
     def _end_life(self, lease: Lease, state: LifeState) -> None:
         """Say that the run is over; where that cannot be written, the next command sees it by the ledger."""
         with contextlib.suppress(OSError, LifeError):
@@ -366,6 +379,8 @@ class _Run:
 
 
 def _ending_of(error: BaseException) -> Halt:
+    if isinstance(error, UnpublishedError):
+        return Halt(outcome=Outcome.FAILED, reason=error.message)
     if isinstance(error, EngineError):
         return Halt(outcome=Outcome.FAILED, reason=f"Ansible could not be started: {error.message}")
     return Halt(outcome=Outcome.INDETERMINATE, reason=f"the run was cut short by {type(error).__name__}")

@@ -33,12 +33,15 @@ from opsascode.proof import (
     read_chain,
 )
 from opsascode.repo import TRUST_FOLDER, committed_trust
+from opsascode.run._asks import AskKind
+from opsascode.run._plan import RootUsed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from opsascode.proof import SignedRoot, TrustChain
     from opsascode.repo import Repository
+    from opsascode.run._cut import Stage
     from opsascode.run._state import State
 
 TRUST_PIN: Final = f"{PREDICATE_PREFIX}trust-pin:v1"
@@ -254,6 +257,14 @@ def trusted_chain(repository: Repository, state: State) -> TrustChain:
         _check_same(pin, chain)
         pins.raise_to(chain.current, repository=pin.repository, ref=ref)
     return chain
+
+
+def root_used(stages: Sequence[Stage], trusted: Callable[[], TrustChain] | None) -> RootUsed | None:
+    """Name the version of the trust root that counts now, where somebody must approve."""
+    if trusted is None or not any(stage.ask and stage.ask.kind is AskKind.APPROVAL for stage in stages):
+        return None
+    newest = trusted().current
+    return RootUsed(version=newest.root.version, digest=newest.digest)
 
 
 def pin_statement(

@@ -72,11 +72,10 @@ def put_question(site: Site, ask: Ask) -> Reply:
         add_approval(site.directory, envelope)
     judging = _Judging(site, request)
     if ask.kind is AskKind.APPROVAL and judging.unusable:
-        return Reply(missing=judging.unusable)
+        return _unanswered(site, judging.unusable)
     answer = site.desk.ask(request, judge=judging, cancel=lambda: site.unwanted(Phase.FORWARD))
     if isinstance(answer, Unanswered):
-        canceled = site.unwanted(Phase.FORWARD)
-        return Reply(reason=site.pulse.canceled_by or "it was canceled") if canceled else Reply(missing=answer.missing)
+        return _unanswered(site, answer.missing)
     if ask.kind is AskKind.MANUAL:
         return _seal(site, ask, answer, by=answer.by)
     judging.look_again()
@@ -91,6 +90,12 @@ def put_question(site: Site, ask: Ask) -> Reply:
         site.approvals[f"{each.digest.removeprefix('sha256:')}.json"] = each.envelope
     by = tuple(each.person for each in counted)
     return _seal(site, ask, answer, by=by, granted=verdict.satisfied, digests=tuple(each.digest for each in counted))
+
+
+def _unanswered(site: Site, missing: str) -> Reply:
+    """Say what is missing, unless somebody wants the run to stop."""
+    canceled = site.unwanted(Phase.FORWARD)
+    return Reply(reason=site.pulse.canceled_by or "it was canceled") if canceled else Reply(missing=missing)
 
 
 def _aliases(actor: Actor) -> Iterator[str]:

@@ -17,12 +17,12 @@ from opsascode.errors import DocumentError, ResolveError, UsageError
 from opsascode.policy import BlastRadius, Subject, Trigger
 from opsascode.proof import sha256_digest
 from opsascode.repo import PlaybookStep, PrometheusCheck, RoleStep, RunbookStep, git_state, resolve_inventory
-from opsascode.run._asks import AskKind
 from opsascode.run._compiler import Frame, compile_undo, parameter_variables, render
 from opsascode.run._compose import SECRET_PREFIX, FlatStep, flatten, known_text
 from opsascode.run._content import ROLES_DIRECTORIES, pin_content, read_texts
 from opsascode.run._cut import Cutter, Stage, between_checks
 from opsascode.run._environment import minimal_environment
+from opsascode.run._pins import root_used
 from opsascode.run._plan import ParameterValue, Pin, Plan, PlannedStage, PlannedStep, RootUsed
 from opsascode.run._provisions import Provisions, find_provisions
 from opsascode.run._settle import lock_names, settle_parameters
@@ -68,7 +68,8 @@ APPLIED_PACK: Final = "applied policy pack"
 class Request:
     """What was asked for: a runbook, the words and values for its targets and parameters, and the rules that hold.
 
-    `rules` gives them for the hosts that are targeted; without it those of the work tree hold.
+    `rules` gives them for the hosts that are targeted; without it those of the work tree hold. `trusted` gives the trust
+    root where somebody must approve; it is asked again for each answer.
     """
 
     runbook: Runbook
@@ -78,6 +79,7 @@ class Request:
     values: Mapping[str, Value] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     rules: Callable[[Sequence[str]], Rules] | None = None
+    trusted: Callable[[], TrustChain] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,15 +107,8 @@ class Resolution:
     trusted: Callable[[], TrustChain] | None = field(default=None, repr=False)
 
 
-def resolve(
-    repository: Repository,
-    request: Request,
-    *,
-    environ: Mapping[str, str],
-    cache: Path | None,
-    trusted: Callable[[], TrustChain] | None = None,
-) -> Resolution:
-    """Settle everything about a run before it starts; `trusted` gives the trust root where somebody must approve.
+def resolve(repository: Repository, request: Request, *, environ: Mapping[str, str], cache: Path | None) -> Resolution:
+    """Settle everything about a run before it starts.
 
     Raises:
         ProofError: somebody must approve, and there is no trust root to say who may.
@@ -142,10 +137,9 @@ def resolve(
     waves = split_waves(inventory.hosts, runbook.targets.waves)
     cutter = _cutter(repository, runbook, composition, waves, values, provisions)
     stages = _stages(repository, runbook, cutter, flats)
-    state = git_state(repository.root)
     rules = request.rules(inventory.hosts) if request.rules else None
     settled = _Settled(
-        state=state,
+        state=git_state(repository.root),
         inventory=inventory,
         pins=_pins(repository, rules, (runbook, *composed.values()), provisions),
         trees=_trees(repository, flats, provisions),
@@ -154,7 +148,7 @@ def resolve(
         waves=waves,
         stages=stages,
         locks=lock_names(composition.runbooks, inventory.hosts),
-        trust=_root_used(stages, trusted),
+        trust=root_used(stages, request.trusted),
     )
     return Resolution(
         plan=_plan(request, settled),
@@ -168,13 +162,15 @@ def resolve(
         gather_facts=cutter.frame.gather_facts,
         locks=settled.locks,
         timeout=runbook.timeout,
-        outputs={
-            flat.id: tuple(flat.step.outputs) for flat in flats if isinstance(flat, FlatStep) and flat.step.outputs
-        },
+        outputs=_outputs(flats),
         cutter=cutter,
         provisions=provisions,
-        trusted=trusted,
+        trusted=request.trusted,
     )
+
+
+def _outputs(flats: Sequence[Flat]) -> dict[str, tuple[str, ...]]:
+    return {each.id: tuple(each.step.outputs) for each in flats if isinstance(each, FlatStep) and each.step.outputs}
 
 
 def _stages(repository: Repository, runbook: Runbook, cutter: Cutter, flats: Sequence[Flat]) -> tuple[Stage, ...]:
@@ -184,14 +180,6 @@ def _stages(repository: Repository, runbook: Runbook, cutter: Cutter, flats: Seq
         msg = f"{runbook.name} has no step for Ansible to carry out"
         raise ResolveError(msg, position=runbook.position, advice="see what its loops and questions leave")
     return stages
-
-
-def _root_used(stages: Sequence[Stage], trusted: Callable[[], TrustChain] | None) -> RootUsed | None:
-    """Name the version of the trust root where somebody must approve."""
-    if trusted is None or not any(stage.ask and stage.ask.kind is AskKind.APPROVAL for stage in stages):
-        return None
-    newest = trusted().current
-    return RootUsed(version=newest.root.version, digest=newest.digest)
 
 
 def rest_of(
@@ -230,7 +218,7 @@ def subject_of(resolution: Resolution, trigger: Trigger) -> Subject:
         ),
         host_count=len(plan.hosts),
         inventory_total=plan.inventory_total,
-        groups=frozenset(group for groups in resolution.inventory.groups.values() for group in groups),
+        groups=frozenset({"all"}.union(*resolution.inventory.groups.values())),
         dirty=plan.dirty or plan.commit is None,
         trigger=trigger,
         position=runbook.position,
@@ -352,12 +340,11 @@ def _pins(
     repository: Repository, rules: Rules | None, runbooks: Sequence[Runbook], provisions: Provisions
 ) -> tuple[Pin, ...]:
     """Pin every document that has a say: runbooks, settings, and the policies of the work tree or the applied pack."""
-    settings = repository.settings
     sources = [runbook.source for runbook in runbooks]
     scope = rules.snapshot if rules else None
     if scope is None:
         sources.extend(guardrail.source for guardrail in (rules.guardrails if rules else repository.guardrails()))
-    sources.extend((settings.source,) if settings.source else ())
+    sources.extend(source for source in (repository.settings.source,) if source)
     documents = {source.path: Pin(path=source.path, digest=source.digest) for source in sources}
     documents |= {pin.path: pin for pin in provisions.pins}
     documents |= {APPLIED_PACK: Pin(path=APPLIED_PACK, digest=scope.digest)} if scope else {}

@@ -25,6 +25,7 @@ from opsascode.errors import LedgerError, OpsError, ResolveError
 from opsascode.proof import (
     Code,
     CodedLedgerError,
+    CodedProofError,
     LedgerForkError,
     LedgerReader,
     MachineRole,
@@ -33,13 +34,16 @@ from opsascode.proof import (
     add_lines,
     cosignatures,
     hand_over,
+    newest_word,
     open_checkpoint,
+    require_quorum,
 )
 from opsascode.repo import CHECKPOINT_FILE, COSIGNED_FILE, LedgerRef, group_files, group_path
 from opsascode.run._pins import trusted_chain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from opsascode.proof import Cosignature, PublicKey, Signer, TeamFold, TrustChain
@@ -176,6 +180,28 @@ class TeamLedger:
         self.log.require_continues(open_checkpoint(tip.cosigned, self.log.team.ledgers, origin=self.log.origin))
         cosignatures(tip.cosigned, self.witnesses)
         return tip.cosigned
+
+    def witnessed(self, *, oldest: datetime | None = None) -> str:
+        """Give the newest cosigned checkpoint, once as many witnesses as the trust root asks for have cosigned it.
+
+        With `oldest`, enough of them must have done so since: a remote that hides what is new cannot show that.
+
+        Raises:
+            ProofError: too few have cosigned it, or too long ago.
+            LedgerError, ResolveError: as for `cosigned`.
+        """
+        note, quorum = self.cosigned() or "", max(1, self.quorum)
+        if not note:
+            raise CodedProofError(Code.WITNESS, f"0 of {quorum} witnesses cosigned a checkpoint of the team's ledger")
+        require_quorum(note, self.witnesses, quorum)
+        word = newest_word(note, self.witnesses, quorum)
+        if oldest is not None and (word is None or word < oldest):
+            raise CodedProofError(
+                Code.LEDGER_STALE,
+                f"{quorum} witnesses last saw the team's ledger at {word}: what is newer may be hidden from here",
+                advice="have the newest checkpoint cosigned: opsascode ledger checkpoint --team --since SIZE",
+            )
+        return note
 
     def _others(self, local: LedgerReader | None) -> int:
         """How many records of other machines are here."""

@@ -22,12 +22,15 @@ from tests.sshd import ssh_agent
 from tests.trust import (
     HANDS,
     PERSONS,
+    apply_pack,
     install,
     next_root,
     person,
+    pin_root,
     role,
     team_root,
     with_roles,
+    without_role,
     write_key,
 )
 from tests.world import Answer, World, new_world
@@ -55,11 +58,11 @@ class Team:
             write_key(HANDS[name], self.keys / name)
         self.root = team_root(
             persons=(person("alice", accounts=(ACCOUNT,)), *PERSONS[1:]),
-            roles=with_roles(role(ROLE, 1, "alice", "bob", "carol")),
+            roles=with_roles(role(ROLE, 1, "alice", "bob", "carol"), of=without_role("policy-approver")),
         )
         self.world.runbook("deploy", GREET, targets="{hosts: web1}", approval=BEFORE)
         self.world.runbook("paused", PAUSED, targets="{hosts: web1}")
-        install(self.world, self.root)
+        self.digest = install(self.world, self.root, apply=True)
 
     def public(self, name: str) -> str:
         return (self.keys / f"{name}.pub").read_text().strip()
@@ -167,6 +170,7 @@ def test_an_answer_travels_as_a_file(team: Team, tmp_path: Path) -> None:
     files = []
     for name in ("bob", "carol"):
         other = replace(team.world, environment={"XDG_STATE_HOME": str(tmp_path / name)})  # another machine
+        pin_root(other, team.digest)
         copy = tmp_path / f"{name}-request.json"
         copy.write_bytes(request.read_bytes())
         out = tmp_path / f"{name}.json"
@@ -293,6 +297,7 @@ def clone_of(team: Team, tmp_path: Path, name: str) -> World:
     for suffix in ("", ".pub"):
         (home / ".ssh" / f"id_ed25519{suffix}").write_bytes((team.keys / f"{name}{suffix}").read_bytes())
     (home / ".ssh" / "id_ed25519").chmod(0o600)
+    pin_root(made, team.digest)
     return made
 
 
@@ -304,6 +309,7 @@ def remote(team: Team, tmp_path: Path) -> Team:
     subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", tmp_path / "remote.git"], check=True)
     team.world.git("remote", "add", "origin", str(tmp_path / "remote.git"))
     team.world.git("push", "--quiet", "origin", "main")
+    apply_pack(team.world)
     return team
 
 

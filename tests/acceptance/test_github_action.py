@@ -148,6 +148,23 @@ def test_every_input_and_output_is_described_and_inputs_are_used() -> None:
     assert used == set(content["inputs"])
 
 
+@pytest.mark.parametrize("page", ["run-in-ci", "review-policies-on-github"])
+def test_workflows_on_the_pages_keep_the_same_rules(page: str) -> None:
+    text = (PROJECT / "docs" / "how-to" / f"{page}.md").read_text(encoding="utf-8")
+    blocks = [
+        block for block in re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL) if "jobs:" in block
+    ]
+    assert blocks
+    for content in map(yaml.safe_load, blocks):
+        assert content["permissions"] == {}
+        assert set(content[True]) <= EVENTS
+        for job in content["jobs"].values():
+            assert job["permissions"] == {"contents": "read"}
+            used = [step["uses"] for step in job["steps"] if "uses" in step]
+            assert all(re.fullmatch(r"\./\S+|actions/(checkout|setup-python)@[0-9a-f]{40}", each) for each in used)
+    assert not re.search(r"run: .*\$\{\{", text)
+
+
 # A runner of our own.
 
 
@@ -435,7 +452,9 @@ def test_a_trust_root_that_the_workflow_does_not_name_is_no_success(forge: Forge
     judged = forge.judge(forge.open())
     assert judged.code != 0
     assert judged.outputs["decision"] == "failed"
+    assert "E_ROOT_PIN" in judged.log
     assert "not judged" in judged.summary
+    assert "E_ROOT_PIN" in judged.summary
 
 
 def test_the_token_is_nowhere_but_in_the_environment_of_the_step_that_fetches(forge: Forge) -> None:
@@ -561,7 +580,8 @@ def test_a_change_that_cannot_be_merged_is_no_success(guarded: Forge) -> None:
     guarded.push("main")
     judged = guarded.judge(event)
     assert judged.code != 0
-    assert judged.outputs["decision"] in {"failed", "refused"}
+    assert judged.outputs["decision"] == "failed"
+    assert "policies/steps.yml" in judged.log
 
 
 def test_a_merge_group_is_judged_by_its_own_commits(guarded: Forge) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.run.histories import Machine, Told
+from tests.trust import install
 from tests.world import COMMAND, World, new_world
 
 if TYPE_CHECKING:
@@ -363,19 +364,7 @@ def test_a_run_whose_controller_was_killed_is_not_watched_for_ever(
 
 def test_a_run_that_waits_for_people_says_for_whom(world: World) -> None:
     world.runbook("ask", "- id: one\n  task: {ansible.builtin.command: 'true'}", approval="{required: 2}")
-    for name in ("kim", "sam"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", world.home / name], check=True)
-    people = {
-        name: {"keys": [" ".join((world.home / f"{name}.pub").read_text().split()[:2])]} for name in ("kim", "sam")
-    }
-    document = {
-        "apiVersion": "opsascode/v1",
-        "kind": "People",
-        "metadata": {"name": "people"},
-        "spec": {"people": people},
-    }
-    world.write("policies/people.yml", json.dumps(document))
-    world.commit()
+    install(world, apply=True)
     assert world.ops("run", "ask", "-y").code == 4
     (active,) = world.ops("status", "--format", "json").json["active"]
     assert (active["state"], active["waits_for"]) == ("waiting", "2 people to approve «Run Test ask»")

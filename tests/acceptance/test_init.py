@@ -260,7 +260,7 @@ def test_without_a_name_in_git_nothing_is_committed_and_the_command_is_said(tmp_
     answer = stranger.types("init", "my-ops")
     assert answer.code == 0
     assert "nothing was committed: Git does not know your name" in answer.out
-    assert "git add --all && git commit" in answer.out
+    assert "git add . && git commit" in answer.out
     assert stranger.git("symbolic-ref", "HEAD") == "refs/heads/main\n"
     assert stranger.types("check", at=stranger.ops).code == 0
 
@@ -294,7 +294,7 @@ def test_a_git_repository_that_is_there_already_is_left_to_whom_it_belongs(newco
 def test_files_only(newcomer: Newcomer) -> None:
     answer = newcomer.types("init", "my-ops", "--no-git", "--format", "json")
     assert answer.json["git"] is None
-    assert answer.json["next"][1]["command"].startswith("git init --initial-branch main && git add --all")
+    assert answer.json["next"][1]["command"].startswith("git init --initial-branch main && git add .")
     assert not (newcomer.ops / ".git").exists()
 
 

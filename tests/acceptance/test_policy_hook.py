@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import resource
+import shutil
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -98,7 +100,7 @@ class Server:
         envelope = HANDS[name].envelop(statement_payload(statement.statement()))
         here = Attestations.of(self.world.root, None)
         assert here is not None
-        here.post(judgement.decision.change.id, payload_digest(envelope), envelope)
+        here.post(judgement.decision.change.target_scope, payload_digest(envelope), envelope)
 
     def agree(self, base: str, head: str, *approvers: str, proposer: str = "alice") -> None:
         judgement = self.judged(base, head)
@@ -125,13 +127,21 @@ def new_server(home: Path, *, digest: str | None = None) -> Server:
     return Server(world=world, bare=bare, digest=made)
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Server:
-    """Reached as a file, with the trust root on it and a pack of 10 hosts, then one of 5."""
-    made = new_server(tmp_path)
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Server:
+    made = new_server(tmp_path_factory.mktemp("server"))
     assert made.push("main").code == 0
     made.pack(5)
     assert made.push("main").code == 0
+    return made
+
+
+@pytest.fixture
+def server(made_once: Server, tmp_path: Path) -> Server:
+    """Reached as a file, with the trust root on it and a pack of 10 hosts, then one of 5; a copy for each test."""
+    shutil.copytree(made_once.bare.parent, tmp_path, dirs_exist_ok=True, symlinks=True)
+    made = Server(world=World(home=tmp_path / "home"), bare=tmp_path / "ops.git", digest=made_once.digest)
+    made.world.git("remote", "set-url", "origin", str(made.bare))
     return made
 
 
@@ -458,11 +468,14 @@ def test_outside_a_push_the_hook_says_so(server: Server) -> None:
 
 
 def test_a_push_takes_less_than_a_second_more(server: Server) -> None:
+    """Counted in processor time of everything the push starts, so that a busy machine does not matter."""
+
     def pushed(max_hosts: int) -> float:
         server.pack(max_hosts)
-        began = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert server.push("main").code == 0
-        return time.monotonic() - began
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     with_hook = min(pushed(number) for number in (4, 3, 2))
     hook = server.bare / "hooks" / "pre-receive"

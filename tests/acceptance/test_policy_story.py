@@ -6,20 +6,19 @@ Everything is real: Git, ssh-keygen, the installed command, the ledger. Each att
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.people import ALICE, BOB, CAROL, DAVE
-from tests.trust import install, team_root, write_key
+from tests.trust import install, pin_root, signed, team_root, write_key
 from tests.world import World, new_world
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.people import Hand
     from tests.world import Answer
 
 VERSIONS = ("20251014", "20251015", "20251016")
@@ -89,7 +88,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Team:
     team.as_author("dave")
     team.world.write("policies/pack.yml", pack(VERSIONS[0]))
     team.world.write("policies/limits.yml", guardrail(LIMITS[0]))
-    install(team.world, team_root())
+    pin_root(team.world, install(team.world, team_root(), pin=False))
     assert team.say("bob", "main", "--reason", "the first").code == 0
     assert team.apply("--reason", "begin").code == 0
     for version, limit in zip(VERSIONS[1:], LIMITS[1:], strict=True):
@@ -137,7 +136,8 @@ ATTEMPTS = {
         level="R3",
         files={
             "policies/pack.yml": pack("20251017"),
-            "policies/limits.yml": "# quite new\n" + guardrail(LIMITS[1]).replace("{max_hosts: 15}", "\n    max_hosts: 15"),
+            "policies/limits.yml": "# quite new\n"
+            + guardrail(LIMITS[1]).replace("{max_hosts: 15}", "\n    max_hosts: 15"),
         },
     ),
     "renamed file": Attempt(
@@ -176,13 +176,11 @@ ATTEMPTS = {
 
 
 @pytest.fixture
-def team(begun: Team, tmp_path: Path) -> Iterator[Team]:
+def team(begun: Team, tmp_path: Path) -> Team:
     """A copy of the team, so that each attempt starts from the third version."""
-    import shutil
-
     shutil.copytree(begun.world.home, tmp_path / "home", symlinks=True)
     copy = World(home=tmp_path / "home", environment=dict(begun.world.environment))
-    yield Team(world=copy)
+    return Team(world=copy)
 
 
 @pytest.mark.parametrize("name", ATTEMPTS)
@@ -257,8 +255,6 @@ def test_a_forged_author_does_not_make_room_for_the_insider(team: Team) -> None:
 def test_an_edited_trust_root_is_no_trust_root(team: Team) -> None:
     place = team.world.root / "policies" / "trust" / "1.root.json"
     other = team_root(roles=tuple(each for each in team_root().roles if each.name != "policy-approver"))
-    from tests.trust import signed
-
     place.write_bytes(signed(other) + b"\n")
     team.as_author("dave")
     team.world.commit("the root, edited")
@@ -276,9 +272,11 @@ def test_two_others_allow_a_rollback_and_one_file_tells_who(team: Team, tmp_path
         "--key", str(team.key("alice")),
     )  # fmt: skip
     assert made.code == 0, made.err
-    branch = f"rollback/{VERSIONS[1]}" if world.git("branch", "--list", f"rollback/{VERSIONS[1]}").strip() else world.git(
-        "branch", "--format=%(refname:short)", "--list", "rollback/*"
-    ).strip()
+    branch = (
+        f"rollback/{VERSIONS[1]}"
+        if world.git("branch", "--list", f"rollback/{VERSIONS[1]}").strip()
+        else world.git("branch", "--format=%(refname:short)", "--list", "rollback/*").strip()
+    )
     assert team.say("alice", branch).code == 4
     assert team.say("bob", branch, "--reason", "seen").code == 0
     early = world.ops("policy", "merge", branch)

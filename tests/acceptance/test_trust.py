@@ -17,6 +17,7 @@ from tests.sshd import ssh_agent
 from tests.trust import (
     HANDS,
     PERSONS,
+    apply_pack,
     install,
     next_root,
     person,
@@ -175,7 +176,7 @@ def test_everything_wrong_in_the_file_is_said_where_it_stands(team: Ceremony) ->
     assert answer.code == 3
     for place, why in (
         (":3:10:", "no day of the calendar"),
-        (":9:53:", "nothing here is called «kys»"),
+        (":9:46:", "nothing here is called «kys»"),
         (":14:34:", "it must be an integer"),
         (":17:19:", "nosuch.pub cannot be read"),
     ):
@@ -196,7 +197,7 @@ def test_everything_wrong_in_the_file_is_said_where_it_stands(team: Ceremony) ->
         (["PEOPLE", "--threshold", "boss=2"], 2, "no role boss"),
         (["PEOPLE", "--person", "dave"], 2, "NAME=VALUE"),
         (["PEOPLE", "--person", "dave=KEYS/nosuch"], 2, "nosuch.pub cannot be read"),
-        (["PEOPLE", "--person", "Dave=KEYS/dave.pub"], 3, "names are of a-z"),
+        (["PEOPLE", "--person", "Dave=KEYS/dave.pub"], 3, "that is no name here"),
         (["PEOPLE", "--add-key", "alice=x"], 2, "No such option"),
         (["PEOPLE", "--expires", "soon"], 2, "no duration or day"),
         (["PEOPLE", "--machine", "m=KEYS/dave.pub"], 2, "does not say what the machine"),
@@ -233,7 +234,7 @@ def test_a_weak_key_or_one_of_another_type_is_refused(team: Ceremony, tmp_path: 
     for name, why in (("weak", "small order"), ("rsa", "a key of type 'ssh-rsa'")):
         answer = team.ops("init", *team.people(), "--person", f"dave={tmp_path}/{name}.pub", by="alice")
         assert answer.code == 5
-        assert f"dave: " in answer.err
+        assert "dave: " in answer.err
         assert why in answer.err
 
 
@@ -286,11 +287,11 @@ def test_a_proposal_counts_once_enough_have_signed(team: Ceremony) -> None:
         (["--protect", "playbooks/**"], "playbooks/**", ("protected",), ["inventories/**", "opsascode.yml", "playbooks/**", "policies/**"]),
         (["--unprotect", "inventories/**"], "inventories/**", ("protected",), ["opsascode.yml", "policies/**"]),
         (["--expires", "2097-01-01"], "", ("expires",), "2097-01-01T00:00:00Z"),
-        (["--bridge", "0"], "forge", ("bridge_most",), 0),
+        (["--bridge", "0"], "bridge", ("bridge_most",), 0),
         (["--machine", "runner-1=KEYS/eve.pub:runner,ledger"], "runner-1", ("machines", "runner-1", "roles"), ["ledger", "runner"]),
         (["--remove-role", "policy-approver"], "policy-approver", ("roles",), None),
         (["--ref", "trunk"], "trunk", ("ref",), "refs/heads/trunk"),
-        (["--email", "bob=bob@example.org"], "bob@example.org", ("persons", "bob", "emails"), ["bob@example.org"]),
+        (["--email", "bob=b@example.org"], "b@example.org", ("persons", "bob", "emails"), ["b@example.org", "bob@example.org"]),
     ],
 )  # fmt: skip
 def test_everything_can_be_proposed(
@@ -408,7 +409,6 @@ def test_nothing_is_believed_before_it_is_pinned(world: World) -> None:
     assert digest not in refused.err  # what the repository says of itself vouches for nothing
     pinned = world.ops("trust", "pin", digest)
     assert pinned.code == 0, pinned.err
-    assert world.ops("plan", "deploy").code == 0
     assert world.ops("verify", "--all").code == 0
     (entry,) = world.ops("ledger", "log", "--format", "json").json
     assert entry["predicate_type"] == "urn:opsascode:trust-pin:v1"
@@ -417,6 +417,8 @@ def test_nothing_is_believed_before_it_is_pinned(world: World) -> None:
     assert world.ops("runs", "list").code == 0
     assert world.ops("trust", "pin", digest).code == 0  # once more changes nothing
     assert len(world.ops("ledger", "log", "--format", "json").json) == 1
+    apply_pack(world)
+    assert world.ops("plan", "deploy").code == 0
 
 
 def test_without_a_trust_root_a_run_that_asks_is_refused(world: World) -> None:
@@ -473,9 +475,8 @@ def test_another_pin_takes_more_than_a_word(world: World) -> None:
 def test_an_old_version_replayed_is_refused(world: World) -> None:
     """Whoever holds the branch puts back the version in which their key still counted."""
     first = team_root()
-    install(world, first)
+    install(world, first, apply=True)
     before = world.git("rev-parse", "HEAD").strip()
-    install(world, next_root(first, expires=first.expires))
     second = next_root(first, persons=tuple(each for each in first.persons if each.id != "dave"), roles=_roles_of(THREE))
     install(world, second)
     assert world.ops("trust", "show", "--format", "json").json["version"] == 2
@@ -556,7 +557,7 @@ def test_runs_of_version_one_verify_after_a_rotation(approvers: Approvers) -> No
     install(approvers.world, rotated, hands=(ALICE, CAROL))
     verified = approvers.world.ops("verify", run)
     assert verified.code == 0, verified.out
-    assert "approved by bob, carol, as version 1 of the trust root says" in verified.out
+    assert "stage 0.1 approved by bob, carol, as version 1 of the trust root says" in verified.out
     assert approvers.shown(run)["outcome"] == "succeeded"
 
 

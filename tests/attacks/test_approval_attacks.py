@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from opsascode.policy import APPROVAL, ApprovalCode, ApprovalNeed, Answer, judge_approvals
+from opsascode.policy import APPROVAL, Answer, ApprovalCode, ApprovalNeed, judge_approvals
 from opsascode.proof import PAYLOAD_TYPE, Code, canonical_bytes, payload_digest, statement_payload
 from tests import people
 from tests.people import NOW, PEOPLE, PLAN, ROLE, RUN, Form, Hand, approval

@@ -8,18 +8,20 @@ of the list of attacks.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from opsascode.policy import COOL_DOWN, Decision, Identities, ReviewState, Said
-from opsascode.proof import KeyPurpose, MachineRole, canonical_bytes, payload_digest, statement_payload
+from opsascode.proof import KeyPurpose, MachineRole, canonical_bytes, statement_payload
 from tests.people import ALICE, BOB, BOBS_TOKEN, CAROL, DAVE, EVE, NOW, Form, Hand, approval
-from tests.transitions import BRIDGE, GROUPS, Asking, Branch, Machine, codes, commit_id, guardrail, levels, snapshot
-from tests.trust import HANDS, chain_of, next_root, person, role, signed, team_root, trusted, with_roles
+from tests.transitions import BRIDGE, Asking, Branch, Machine, codes, guardrail, snapshot
+from tests.trust import chain_of, next_root, person, role, signed, team_root, trusted, with_roles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 STEPS = "policies/steps.yml"
 LOOSE, TIGHT = {STEPS: guardrail(max_hosts=20)}, {STEPS: guardrail(max_hosts=5)}
@@ -66,7 +68,7 @@ def two_keys() -> Decision:
 def untouched_token() -> Decision:
     bob = person("bob", BOBS_TOKEN)
     root = team_root(persons=(person("alice"), bob, person("carol"), person("dave")))
-    asking = Branch.of(LOOSE, TIGHT, roots=[root]).ask(LOOSE)
+    asking = Branch.of(LOOSE, TIGHT, roots=[root], holders=(ALICE, CAROL)).ask(LOOSE)
     touched, not_touched = (asking.say("bob", hand=BOBS_TOKEN, form=Form(flags=each)) for each in (1, 0))
     assert asking.judge(asking.propose("dave"), asking.say("carol"), touched).allowed
     return asking.judge(asking.propose("dave"), asking.say("carol"), not_touched)
@@ -216,7 +218,9 @@ def hidden_decline() -> Decision:
 
 
 def over_bridge(most: int, *users: int, machine: Machine = BRIDGE, **changes: Any) -> Decision:
-    persons = tuple(person(name, forge={"github": number}) for number, name in enumerate(("alice", "bob", "carol", "dave"), 1))
+    persons = tuple(
+        person(name, forge={"github": number}) for number, name in enumerate(("alice", "bob", "carol", "dave"), 1)
+    )
     root = team_root(persons=persons, machines=(BRIDGE.trusted(MachineRole.BRIDGE),), bridge_most=most)
     asking = Branch.of(LOOSE, TIGHT, roots=[root]).ask(LOOSE)
     if most:
@@ -315,13 +319,13 @@ ATTACKS = (
     Attack(20, "the approvers change in the same change", lambda: trust_and_policy((ALICE, BOB)), ("E_MIXED_TRUST_CHANGE",)),
     Attack(20, "one person changes the approvers in the same change", lambda: trust_and_policy((ALICE,)),
            ("E_MIXED_TRUST_CHANGE",)),
-    Attack(20, "a guardrail hides in the folder of the root", smuggled_into_trust, ("E_MIXED_TRUST_CHANGE", UNDECLARED)),
+    Attack(20, "a guardrail hides in the folder of the root", smuggled_into_trust, ("E_MIXED_TRUST_CHANGE",)),
     Attack(20, "a looser root on the day it is seen", lambda: trust_too_soon(timedelta(hours=23)), ("E_COOL_DOWN",)),
     Attack(20, "a looser root at first sight", lambda: trust_too_soon(None), ("E_COOL_DOWN",)),
     Attack(22, "the root goes back a version", trust_gone_back, ("E_ROOT_ROLLBACK",)),
     Attack(22, "another root in its place", trust_replaced, ("E_ROOT_PIN",)),
     Attack(22, "the root that rules has expired", expired_root, ("E_ROOT_EXPIRED",)),
-    Attack(47, "a flood of statements", flood, ("E_PARSE",)),
+    Attack(47, "a flood of statements", flood, (UNDECLARED, "E_PARSE")),
     Attack(47, "a refusal is hidden", hidden_decline, (FEW,)),
     Attack(48, "a reason that moves the cursor", lambda: without_carol(BACK.say("carol", reason="fine\x1b[2A")),
            (FEW, "E_APPROVAL")),
@@ -349,147 +353,6 @@ def test_attack(attack: Attack) -> None:
     assert decision.missing
 
 
-# Row 23: a way back that nobody declares. Row 24: a way down. Each begins with a pack that was allowed honestly.
-RULES = """apiVersion: opsascode/v1
-kind: Guardrail
-metadata:
-  name: {name}
-spec:
-  applies_to: {{{scope}}}
-  require: {{{require}}}
-  reason: {reason}
-"""
-
-
-def rule(name: str = "deny-drop", scope: str = "groups: [production]", require: str = "max_hosts: 5", reason: str = "so") -> str:
-    return RULES.format(name=name, scope=scope, require=require, reason=reason)
-
-
-OTHER = {"policies/other.yml": rule("other", require="max_percent: 10")}
-V1 = {"policies/x.yml": guardrail(version="1.0.0", max_hosts=20, clean_tree=True), **OTHER}
-V2 = {"policies/x.yml": guardrail(version="1.1.0", max_hosts=5, clean_tree=True), **OTHER}
-V3 = {"policies/x.yml": guardrail(version="1.2.0", max_hosts=3, clean_tree=True), **OTHER}
-HISTORY = Branch.of(V1, V2, V3)
-UNDECLARED_WAYS = {
-    "23-exactly what was": (V1, {"R1", "R2", "R5", "R6", "R7"}),
-    "23-exactly one file of it": ({**V1, "policies/new.yml": rule("new")}, {"R2", "R5", "R6", "R7"}),
-    "23-other white space": ({**V1, "policies/x.yml": V1["policies/x.yml"] + "\n# checked\n"}, {"R3", "R5", "R6", "R7"}),
-    "23-a higher version on it": (
-        {**V1, "policies/x.yml": guardrail(version="9.0.0", max_hosts=20, clean_tree=True)}, {"R3", "R5", "R7"},
-    ),
-    "23-the file under another name": (
-        {"policies/y.yml": V1["policies/x.yml"], **OTHER}, {"R2", "R5", "R6", "R7"},
-    ),
-    "23-the document under another name": (
-        {"policies/x.yml": guardrail("renamed", version="9.0.0", max_hosts=20, clean_tree=True), **OTHER}, {"R3", "R7", "R8"},
-    ),
-    "23-one field of it": (
-        {**V3, "policies/x.yml": guardrail(version="1.3.0", max_hosts=5, clean_tree=True, max_percent=5)}, {"R5", "R7"},
-    ),
-    "23-a lower version": ({**V3, "policies/x.yml": guardrail(version="1.1.5", max_hosts=2, clean_tree=True)}, {"R6"}),
-    "23-a version that stood for something else": (
-        {**V3, "policies/x.yml": guardrail(version="1.2.0", max_hosts=2, clean_tree=True)}, {"R6"},
-    ),
-    "23-no version any more": ({**V3, "policies/x.yml": guardrail(max_hosts=2, clean_tree=True)}, {"R6"}),
-    "23-a document nobody can read": ({**V3, "policies/x.yml": "kind: Guardrail\nspec: [\n"}, {"R3", "R7", "R8"}),
-    "24-a value that was never used": (
-        {**V3, "policies/x.yml": guardrail(version="1.3.0", max_hosts=17, clean_tree=True)}, {"R7"},
-    ),
-    "24-a requirement that goes": ({**V3, "policies/x.yml": guardrail(version="1.3.0", max_hosts=3)}, {"R7"}),
-    "24-a narrower selector": (
-        {**V3, "policies/x.yml": guardrail(version="1.3.0", scope="groups: [web]", max_hosts=3, clean_tree=True)}, {"R7", "R8"},
-    ),
-    "24-another selector": ({**V3, "policies/other.yml": rule("other", scope="groups: [lab]", require="max_percent: 10")}, {"R7", "R8"}),
-    "24-fewer runbooks": (
-        {**V3, "policies/x.yml": guardrail(version="1.3.0", scope="runbooks: [a]", max_hosts=3, clean_tree=True)}, {"R7"},
-    ),
-    "24-a label that is asked for": (
-        {**V3, "policies/x.yml": guardrail(version="1.3.0", scope="labels: {a: b}", max_hosts=3, clean_tree=True)}, {"R7"},
-    ),
-    "24-a document that is deleted": ({"policies/x.yml": V3["policies/x.yml"]}, {"R7", "R8"}),
-    "24-a document moved to where no document is read": (
-        {"policies/x.yml": V3["policies/x.yml"], "policies/other.txt": OTHER["policies/other.yml"]}, {"R7", "R8"},
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("files", "expected"), UNDECLARED_WAYS.values(), ids=UNDECLARED_WAYS)
-def test_a_way_back_or_down_that_nobody_declares(files: dict[str, str], expected: set[str]) -> None:
-    forward = HISTORY.ask({**V3, "policies/x.yml": guardrail(version="1.3.0", max_hosts=2, clean_tree=True)})
-    assert forward.judge(forward.say("bob")).allowed
-    asking = HISTORY.ask(files)
-    decision = asking.judge(asking.say("bob"), asking.say("carol"), asking.say("alice"))
-    assert not decision.allowed
-    assert codes(decision)[0] == UNDECLARED
-    assert {*levels(decision.classification)} == expected
-    assert all(each.message for each in decision.classification.findings)
-    declared = asking.judge(asking.propose("dave"), asking.say("bob"), asking.say("carol"))
-    assert declared.allowed
-
-
-def test_the_evidence_names_level_place_commit_and_date() -> None:
-    asking = HISTORY.ask({**V1, "policies/x.yml": guardrail(version="9.0.0", max_hosts=20, clean_tree=True)})
-    decision = asking.judge()
-    superseding = HISTORY.states[1]
-    assert decision.missing.startswith("an undeclared rollback and weakening: ")
-    assert (
-        f"policies/x.yml guardrail small-steps equals what {superseding.snapshot.commit[:12]} superseded "
-        f"on {superseding.when:%Y-%m-%d}" in decision.missing
-    )
-
-
-def inventory_move(after: Any, files: dict[str, str] | None = None) -> Decision:
-    base = {**OTHER, "inventories/lab": "[production]\nweb1\n"}
-    branch = Branch.of(base)
-    new = branch.candidate(files or {**base, "inventories/lab": "[web]\nweb1\n"}, groups=GROUPS)
-    fine = replace(branch.ask(new))
-    assert fine.judge(fine.say("bob")).allowed
-    return replace(fine, new=replace(new, groups=after)).judge(fine.say("bob"))
-
-
-INVENTORIES = {
-    "a host leaves the group": ({**GROUPS, "web1": frozenset({"all", "web"})}, "web1"),
-    "a host goes away": ({name: groups for name, groups in GROUPS.items() if name != "web1"}, "web1 (gone from the inventory)"),
-    "the group has another name": (
-        {name: groups - {"production"} | {"prod"} for name, groups in GROUPS.items()}, "db1, web1, web2",
-    ),
-    "nobody can tell": (None, "cannot be told without executing something"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("after", "said"), INVENTORIES.values(), ids=INVENTORIES)
-def test_24_an_inventory_is_edited(after: Any, said: str) -> None:
-    decision = inventory_move(after)
-    assert not decision.allowed
-    assert levels(decision.classification) == ["R8"]
-    assert said in decision.missing
-
-
-def test_25_a_revert_of_a_revert_is_a_way_forward_when_nothing_is_less_safe() -> None:
-    back = Branch.of(V1, V2, V1)
-    again = back.ask(V2)
-    decision = again.judge(again.say("bob"))
-    assert decision.allowed
-    assert levels(decision.classification) == []
-    assert {each.level.value for each in decision.classification.excused} == {"R1", "R2", "R5"}
-    assert any("makes nothing less safe" in each for each in decision.notes)
-
-
-def test_25_a_revert_of_a_revert_that_takes_something_away_is_a_rollback() -> None:
-    back = Branch.of(V1, {**V1, "policies/x.yml": guardrail(version="2.0.0", max_hosts=5)}, V1)
-    again = back.ask({**V1, "policies/x.yml": guardrail(version="2.0.0", max_hosts=5)})
-    decision = again.judge(again.say("bob"))
-    assert codes(decision)[0] == UNDECLARED
-    assert {"R1", "R2", "R7"} <= {*levels(decision.classification)}
-
-
-def test_25_what_is_no_guardrail_does_not_come_back_unseen() -> None:
-    first, second = ({**V1, "inventories/group_vars/all.yml": f"ruleset: {each}\n"} for each in ("old", "new"))
-    decision = Branch.of(first, second).ask(first).judge()
-    assert codes(decision) == [UNDECLARED]
-    assert levels(decision.classification) == ["R1", "R2"]
-
-
 def test_34_what_is_protected_is_changed_by_the_holders_of_the_root_only() -> None:
     assert unprotected(ALICE, BOB).allowed
     decision = unprotected(ALICE)  # lies there as a proposal, without effect
@@ -497,6 +360,9 @@ def test_34_what_is_protected_is_changed_by_the_holders_of_the_root_only() -> No
     assert chain_of(team_root()).current.root.protected == team_root().protected
     forged = moved_trust(roots=[signed(next_root(team_root(), protected=("policies/**",)), EVE, DAVE)])
     assert codes(forged.judge()) == ["E_SIGNATURE"]
+
+
+OTHER = {"policies/other.yml": guardrail("other", max_percent=10)}
 
 
 def test_48_text_that_turns_is_refused_in_whatever_is_protected() -> None:
@@ -510,8 +376,8 @@ def test_48_text_that_turns_is_refused_in_whatever_is_protected() -> None:
 
 def test_48_what_acts_on_a_terminal_is_written_out() -> None:
     host = "web\x1b[31m\u202e"
-    branch = Branch.of(V3, groups={host: frozenset({"production"})})
-    asking = branch.ask(branch.candidate({"policies/x.yml": V3["policies/x.yml"]}, groups={host: frozenset({"production"})}))
+    branch = Branch.of({**TIGHT, **OTHER}, groups={host: frozenset({"production"})})
+    asking = branch.ask(branch.candidate(TIGHT, groups={host: frozenset({"production"})}))
     decision = asking.judge(asking.say("bob"))
     said = [decision.missing, *(each.message for each in decision.faults), *decision.notes]
     said += [each.message for each in decision.classification.findings]
@@ -524,9 +390,3 @@ def test_the_base_may_move_outside_of_what_is_protected() -> None:
     there = moved.ask(LOOSE)
     assert there.change != BACK.change
     assert there.judge(*honest()).allowed
-
-
-def test_every_hand_of_these_stories_is_known() -> None:
-    assert {"alice", "bob", "carol", "dave", "eve"} == set(HANDS)
-    assert payload_digest(BACK.say("bob")) != payload_digest(BACK.say("carol"))
-    assert commit_id("a") != commit_id("b")

@@ -6,6 +6,7 @@ it held before: a peak that an earlier input had already reached is not seen aga
 
 from __future__ import annotations
 
+import hashlib
 import resource
 import signal
 import threading
@@ -52,6 +53,18 @@ class Finding:
             letters = "".join(chr(each) if 32 <= each < 127 else "." for each in part)
             rows.append(f"{at:08x}  {part.hex(' '):<47}  |{letters}|")
         return "\n".join(rows) + "\n"
+
+
+PLACE = Path(__file__).parents[2] / ".fuzz"
+
+
+def keep(finding: Finding, seed: int) -> str:
+    """Keep the input of a finding, and say in words what it was and how it is tried once more."""
+    PLACE.mkdir(exist_ok=True)
+    name = f"{finding.target}-{hashlib.sha256(finding.data).hexdigest()[:12]}.hexdump"
+    head = f"{finding.target}, seed {seed}, {len(finding.data)} bytes: {ascii(finding.what)}"
+    (PLACE / name).write_text(f"# {head}\n{finding.hexdump()}")
+    return f"{finding.told}\n{head}\nagain: python -m tests.fuzz --target {finding.target} --again .fuzz/{name}"
 
 
 def from_hexdump(text: str) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opsascode.policy import Approval, ApprovalError, ApprovalNeed, ApprovalVerdict, Answer, judge_approvals
+from opsascode.policy import Answer, Approval, ApprovalError, ApprovalNeed, ApprovalVerdict, judge_approvals
 from opsascode.proof import Statement, payload_digest
 from opsascode.repo import People, Person
 from tests.people import ALICE, BOB, BOBS_TOKEN, CAROL, DAVE, EVE, NOW, PEOPLE, PLAN, ROLE, RUN, Hand, approval
@@ -111,7 +111,7 @@ def test_an_account_that_belongs_to_nobody_is_told_with_its_mend() -> None:
     assert not verdict.satisfied
     (fault,) = verdict.faults
     assert fault.code == "E_REQUESTER"
-    assert "policies/people.yml" in fault.message
+    assert "trust root" in fault.message
     assert "accounts" in fault.mend
     assert "nobody knows who started this" in verdict.missing
 

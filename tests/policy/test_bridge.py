@@ -224,4 +224,5 @@ def test_whatever_stands_somewhere_it_is_judged_or_refused(path: str, value: Any
         found = reviews_of(event)
     except BridgeError:
         return
-    assert {each.user for each in found if isinstance(each, AcceptedReview)} <= {BOB, event["review"] and BOB}
+    users = [each.user for each in found if isinstance(each, AcceptedReview)]
+    assert users in ([], [event["review"]["user"]["id"]] if users else [])

@@ -267,8 +267,7 @@ def test_a_witness_never_goes_back(sizes: list[int], lie: int) -> None:
             try:
                 ask(witness, request(old, leaves[:size]))
             except WitnessRefusedError as error:
-                assert not honest
-                assert error.status in {409, 422}
+                assert not honest, error  # noqa: PT017 - which requests are refused is what is drawn here
             else:
                 assert honest
                 known = size

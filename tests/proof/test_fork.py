@@ -316,29 +316,6 @@ def of(machine: Machine, **changes: Any) -> tuple[Handover, list[bytes]]:
         return Handover(**{**made, "root": ledger.root, **changes}), entries
 
 
-HANDED: dict[str, tuple[str, Callable[[Team], tuple[bytes, ...]]]] = {
-    "40 made for another log": ("E_ORIGIN", lambda t: sealed(t.one, *flat(of(t.one, team="opsascode/team/x")))),
-    "40 a record of another machine's ledger": ("E_ORIGIN", lambda t: stolen(t)),
-    "40 the ledger of another machine continued": ("E_HANDOVER", lambda t: sealed(t.two, *flat(of(t.one)))),
-    "40 a run that was started before": ("E_DUP_RUN", lambda t: repeated(t, "c")),
-    "40 a run started twice at once": ("E_DUP_RUN", lambda t: repeated(t, "f", "f")),
-    "40 entries that are there already": ("E_HANDOVER", lambda t: t.board.groups[0]),
-    "38 an entry skipped": ("E_HANDOVER", lambda t: sealed(t.one, *flat(of(t.one, start=4, stop=5)))),
-    "38 another root": ("E_HANDOVER", lambda t: sealed(t.one, *flat(of(t.one, root=bytes(32))))),
-    "38 fewer entries than it says": ("E_HANDOVER", lambda t: sealed(t.one, *flat(of(t.one)))[:-1]),
-    "44 by a machine that is no runner": ("E_SIGNATURE", lambda t: strangers(t)),
-    "44 a person's approval in the place of a hand-over": (
-        "E_HANDOVER", lambda t: (seal(statement("policy-approval", "x"), t.one.signer),),
-    ),
-    "nothing": ("E_PARSE", lambda t: ()),
-    "no envelope": ("E_PARSE", lambda t: (b"{}",)),
-    "a checkpoint as an entry": (
-        "E_PARSE", lambda t: (*sealed(t.one, *flat(of(t.one)))[:1], b'{"checkpoint":"x"}'),
-    ),
-    "a hand-over handed over": ("E_HANDOVER", lambda t: nested(t)),
-}  # fmt: skip
-
-
 def flat(found: tuple[Handover, list[bytes]]) -> tuple[Any, ...]:
     return (found[0], *found[1])
 
@@ -375,6 +352,29 @@ def nested(team: Team) -> tuple[bytes, ...]:
         inner = Handover(ledger=ledger.origin, team=TEAM, start=0, stop=1, root=bytes(32))
         ledger.append(seal(inner.statement(), machine.signer))
         return hand_over(ledger, TEAM, 0, machine.signer)[0]
+
+
+HANDED: dict[str, tuple[str, Callable[[Team], tuple[bytes, ...]]]] = {
+    "40 made for another log": ("E_ORIGIN", lambda t: sealed(t.one, *flat(of(t.one, team="opsascode/team/x")))),
+    "40 a record of another machine's ledger": ("E_ORIGIN", stolen),
+    "40 the ledger of another machine continued": ("E_HANDOVER", lambda t: sealed(t.two, *flat(of(t.one)))),
+    "40 a run that was started before": ("E_DUP_RUN", lambda t: repeated(t, "c")),
+    "40 a run started twice at once": ("E_DUP_RUN", lambda t: repeated(t, "f", "f")),
+    "40 entries that are there already": ("E_HANDOVER", lambda t: t.board.groups[0]),
+    "38 an entry skipped": ("E_HANDOVER", lambda t: sealed(t.one, *flat(of(t.one, start=4, stop=5)))),
+    "38 another root": ("E_HANDOVER", lambda t: sealed(t.one, *flat(of(t.one, root=bytes(32))))),
+    "38 fewer entries than it says": ("E_HANDOVER", lambda t: sealed(t.one, *flat(of(t.one)))[:-1]),
+    "44 by a machine that is no runner": ("E_SIGNATURE", strangers),
+    "44 a person's approval in the place of a hand-over": (
+        "E_HANDOVER", lambda t: (seal(statement("policy-approval", "x"), t.one.signer),),
+    ),
+    "nothing": ("E_PARSE", lambda _: ()),
+    "no envelope": ("E_PARSE", lambda _: (b"{}",)),
+    "a checkpoint as an entry": (
+        "E_PARSE", lambda t: (*sealed(t.one, *flat(of(t.one)))[:1], b'{"checkpoint":"x"}'),
+    ),
+    "a hand-over handed over": ("E_HANDOVER", nested),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HANDED)

@@ -195,6 +195,17 @@ def test_a_hint_decides_nothing() -> None:
     assert read_chain([signed(ONE), json.dumps(written).encode()]).current.signers == ("alice", "bob")
 
 
+def test_white_space_around_an_envelope_changes_nothing_that_counts() -> None:
+    spaced = read_chain([b" " + signed(ONE) + b"\n", signed(TWO) + b"\n"], pin=digest_of(ONE))
+    assert [each.digest for each in spaced.roots] == [digest_of(ONE), digest_of(TWO)]
+
+
+def test_versions_are_not_read_without_end() -> None:
+    with pytest.raises(CodedProofError, match="at most 1000") as caught:
+        read_chain([signed(ONE)] * 1001)
+    assert caught.value.code == "E_ROOT"
+
+
 @given(st.permutations([ALICE, BOB, CAROL, BOBS_TOKEN]))
 def test_the_envelope_is_the_same_whoever_signs_first(hands: list[Hand]) -> None:
     assert signed(ONE, *hands) == signed(ONE, ALICE, BOB, CAROL, BOBS_TOKEN)

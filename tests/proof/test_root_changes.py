@@ -213,9 +213,8 @@ def test_where_nothing_weakens_nobody_can_do_what_they_could_not_before(step: tu
     old, new = step
     if loosens(old, new):
         return
-    every = [key.keyid for keys in KEYS.values() for key in keys]
-    for chosen in itertools.product([True, False], repeat=len(every)):
-        keyids = frozenset(itertools.compress(every, chosen))
+    for chosen in itertools.product(*((None, *keys) for keys in KEYS.values())):
+        keyids = frozenset(each.keyid for each in chosen if each is not None)
         assert enough(old, keyids) or not enough(new, keyids)
     for address in ("ops@a.example", *(f"{name}@a.example" for name in CREWS)):
         assert {each.id for each in old.behind(address)} <= {each.id for each in new.behind(address)}

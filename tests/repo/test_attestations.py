@@ -159,9 +159,9 @@ def test_a_ref_that_was_taken_back_at_the_remote_gets_everything_again(remote: P
 @pytest.mark.parametrize("change", ["", "x", "sha256:" + "A" * 64, "sha256:" + "a" * 63, "../" + "a" * 64, "-" * 64])
 def test_only_ids_are_asked_for(remote: Path, change: str) -> None:
     place = opened(clone(remote, "one"), None)
-    with pytest.raises(ResolveError, match="is no change id"):
+    with pytest.raises(ResolveError, match="is no scope digest"):
         place.of_change(change)
-    with pytest.raises(ResolveError, match="is no change id"):
+    with pytest.raises(ResolveError, match="is no scope digest"):
         place.post(change, "sha256:" + "0" * 64, b"x")
 
 

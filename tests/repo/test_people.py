@@ -1,185 +1,160 @@
-"""The people file: read whole, or refused at the place that is wrong."""
+"""Who may approve is what the trust root says, and the trust root is what was committed."""
 
 from __future__ import annotations
 
-import base64
-import json
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from opsascode.errors import DocumentError
-from opsascode.repo import InvalidDocumentsError, People, check_repository, open_repository
-from tests.people import ALICE, BOB, BOBS_TOKEN, Hand, text
+from opsascode.errors import ProofError
+from opsascode.proof import KeyPurpose
+from opsascode.repo import (
+    People,
+    check_repository,
+    committed_trust,
+    open_repository,
+    people_of,
+    trust_path,
+    trust_version,
+)
+from tests.people import ALICE, BOB, BOBS_TOKEN, EVE
+from tests.trust import PERSONS, person, role, signed, team_root, trusted, with_roles, write_root
+from tests.world import World, new_world
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-HEAD = "apiVersion: opsascode/v1\nkind: People\nmetadata: {name: people}\nspec:\n  people:\n"
-GOOD = f"""{HEAD}\
-    alice:
-      name: Alice Example
-      accounts: [alice, github:Alice-X]
-      roles: [incident-commander, reader]
-      keys:
-        - {ALICE.key.openssh("alice@laptop")}
-    bob:
-      roles: [incident-commander]
-      keys:
-        - {BOB.key.openssh()}
-        - {BOBS_TOKEN.key.openssh("token")}
-    ci:
-      accounts: [runner, "DOMAIN\\\\svc$", "github:renovate[bot]"]
-"""
+
+def people(*changed: object, **changes: object) -> People:
+    root = team_root(persons=(*PERSONS, *changed), **changes)
+    return people_of(root, "sha256:" + "ab" * 32)
 
 
-def repository(root: Path, people: str | None, *, at: str = "policies/people.yml") -> Path:
-    (root / "opsascode.yml").write_text("apiVersion: opsascode/v1\nkind: Repository\nmetadata: {name: ops}\n")
-    if people is not None:
-        (root / at).parent.mkdir(parents=True, exist_ok=True)
-        (root / at).write_text(people)
-    return root
+def test_people_are_what_the_trust_root_says() -> None:
+    found = people(person("ci", EVE, keys=(), accounts=("runner", "DOMAIN\\svc$"), emails=()))
+    alice = found.person("alice")
+    assert alice is not None
+    assert alice.accounts == ("alice", "github:alice-x", "alice@example.org")
+    assert set(alice.roles) == {"root", "rollback-approver", "policy-approver", "run-approver"}
+    assert (found.version, found.digest) == (1, "sha256:" + "ab" * 32)
+    assert found.owner(ALICE.key.keyid) == alice
+    assert found.owner("SHA256:nobody") is None
+    assert found.person("mallory") is None
+    (ci,) = found.behind("runner")
+    assert ci.keys == ()
+    assert found.behind("DOMAIN\\svc$") == (ci,)
+    assert ci not in found.with_role(None)  # a person without a key signs nothing
 
 
-def read(root: Path, people: str | None) -> People:
-    return open_repository(repository(root, people)).people()
+def test_names_at_a_forge_and_addresses_know_no_case_and_accounts_of_machines_do() -> None:
+    for account in ("github:ALICE-X", "Alice@Example.org", "alice"):
+        assert [each.id for each in people().behind(account)] == ["alice"]
+    assert people().behind("Alice") == ()
 
 
-def problems(root: Path, people: str, *, at: str = "policies/people.yml") -> list[tuple[str, int, str]]:
-    report = check_repository(open_repository(repository(root, people, at=at)))
-    return [(each.code, each.position.line, each.message) for each in report.problems]
+def test_no_role_means_the_role_of_those_who_approve_runs() -> None:
+    found = people(roles=with_roles(role("run-approver", 1, "carol"), role("incident-commander", 1, "bob")))
+    assert [each.id for each in found.with_role(None)] == ["carol"]
+    assert [each.id for each in found.with_role("incident-commander")] == ["bob"]
+    assert found.with_role("no-such-role") == ()
 
 
-def test_without_the_file_there_is_nobody(tmp_path: Path) -> None:
-    assert read(tmp_path, None) == People()
-    assert People().keys == ()
+def test_only_keys_for_the_purpose_count() -> None:
+    bob = person("bob", keys=(trusted(BOB, KeyPurpose.ROOT), trusted(BOBS_TOKEN, KeyPurpose.APPROVAL)))
+    root = team_root(persons=(PERSONS[0], bob, *PERSONS[2:]))
+    approving = people_of(root, "").person("bob")
+    holding = people_of(root, "", KeyPurpose.ROOT).person("bob")
+    assert approving is not None
+    assert approving.keys == (BOBS_TOKEN.key,)
+    assert holding is not None
+    assert holding.keys == (BOB.key,)
 
 
-def test_people_are_read_as_they_are_written(tmp_path: Path) -> None:
-    people = read(tmp_path, GOOD)
-    assert [each.id for each in people.persons] == ["alice", "bob", "ci"]
-    alice, bob, ci = people.persons
-    assert (alice.name, alice.roles) == ("Alice Example", ("incident-commander", "reader"))
-    assert bob.name == "bob"
-    assert bob.keys == (BOB.key, BOBS_TOKEN.key)
-    assert alice.position is not None
-    assert alice.position.line == 6
-    assert people.owner(BOBS_TOKEN.key.keyid) == bob
-    assert people.owner("SHA256:nobody") is None
-    assert people.with_role("incident-commander") == (alice, bob)
-    assert people.with_role(None) == (alice, bob)  # a person without a key signs nothing
-    assert people.behind("runner") == (ci,)
-    assert people.behind("DOMAIN\\svc$") == (ci,)
-    assert people.behind("mallory") == ()
-    assert problems(tmp_path, GOOD) == []
+# What is committed
 
 
-def test_names_at_a_forge_know_no_case_and_accounts_of_machines_do(tmp_path: Path) -> None:
-    people = read(tmp_path, GOOD)
-    assert [each.id for each in people.behind("github:alice-x")] == ["alice"]
-    assert people.behind("Alice") == ()
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return new_world(tmp_path / "home")
 
 
-@pytest.mark.parametrize(
-    "name", ["Alice", "\u0430lice", "al ice", "-alice", "a" * 65, "al\u200bice", "álice", "alice\n"]
-)
-def test_an_id_is_plain(tmp_path: Path, name: str) -> None:
-    found = problems(tmp_path, f"{HEAD}    {json.dumps(name)}: {{roles: [x]}}\n")
-    assert [code for code, _, _ in found] == ["wrong-form"]
-    with pytest.raises(InvalidDocumentsError):
-        read(tmp_path, f"{HEAD}    {json.dumps(name)}: {{roles: [x]}}\n")
+def test_versions_come_in_order_and_other_names_do_not_count(world: World) -> None:
+    contents = {number: signed(team_root(salt=f"{number:032x}")) for number in (1, 2, 10)}
+    for number, content in contents.items():
+        write_root(world, content, number)
+    for name in ("01.root.json", "x.root.json", "1.root.json.bak", "README.md"):
+        (world.root / "policies/trust" / name).write_text("no version")
+    world.commit()
+    assert committed_trust(world.root, "HEAD") == tuple(contents.values())
+    assert committed_trust(world.root, "refs/heads/main") == tuple(contents.values())
 
 
-def weak(raw: bytes, *, on_token: bool) -> str:
-    kind = b"sk-ssh-ed25519@openssh.com" if on_token else b"ssh-ed25519"
-    wire = text(kind) + text(raw) + (text(b"ssh:") if on_token else b"")
-    return f"{kind.decode()} {base64.b64encode(wire).decode()}"
+def test_the_working_tree_says_nothing(world: World) -> None:
+    write_root(world, signed(team_root()))
+    assert committed_trust(world.root, "HEAD") == ()
+    world.git("add", "--all")
+    assert committed_trust(world.root, "HEAD") == ()
 
 
-@pytest.mark.parametrize(
-    ("line", "code"),
-    [
-        ("ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQ==", "E_KEY_TYPE"),
-        ("ecdsa-sha2-nistp256 AAAA", "E_KEY_TYPE"),
-        ("ssh-ed25519 AAAA", "E_KEY_TYPE"),
-        ("ssh-ed25519 !!!!", "E_KEY"),
-        ("just words", "E_KEY_TYPE"),
-        (weak(bytes(32), on_token=False), "E_WEAK_KEY"),
-        (weak(b"\1" + bytes(31), on_token=True), "E_WEAK_KEY"),
-        (weak(b"\xff" * 32, on_token=False), "E_WEAK_KEY"),
-        (weak(b"\2" * 31, on_token=False), "E_KEY_TYPE"),
-    ],
-)
-def test_a_key_nobody_could_trust_is_refused_where_it_stands(tmp_path: Path, line: str, code: str) -> None:
-    people = f"{HEAD}    alice:\n      keys:\n        - {line}\n"
-    found = problems(tmp_path, people)
-    assert [(code, line) for code, line, _ in found] == [(code, 8)]
-    with pytest.raises(DocumentError, match="people cannot be used"):
-        read(tmp_path, people)
+def test_where_there_is_no_commit_there_is_nothing(world: World, tmp_path: Path) -> None:
+    assert committed_trust(world.root, "refs/heads/nosuch") == ()
+    assert committed_trust(world.root, "--help") == ()
+    assert committed_trust(tmp_path, "HEAD") == ()
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        Hand("alice").key.openssh("another comment"),
-        Hand("alice", on_token=True).key.openssh(),
-        "  ".join(Hand("alice").key.openssh().split()),
-    ],
-    ids=["comment", "wrapped as a token's", "spaces"],
-)
-def test_one_key_belongs_to_one_person_however_it_is_written(tmp_path: Path, other: str) -> None:
-    people = f"{HEAD}    alice: {{keys: ['{ALICE.key.openssh('alice')}']}}\n    bob: {{keys: ['{other}']}}\n"
-    ((code, line, message),) = problems(tmp_path, people)
-    assert (code, line) == ("E_KEY_REUSE", 7)
-    assert "already a key of alice, on line 6" in message
+def test_a_replaced_object_is_not_believed(world: World) -> None:
+    write_root(world, signed(team_root()))
+    world.commit()
+    before = committed_trust(world.root, "HEAD")
+    blob = world.git("rev-parse", "HEAD:policies/trust/1.root.json").strip()
+    (world.root / "other").write_text("other")
+    world.git("replace", blob, world.git("hash-object", "-w", "other").strip())
+    assert committed_trust(world.root, "HEAD") == before
 
 
-def test_a_key_twice_for_one_person_is_refused_too(tmp_path: Path) -> None:
-    key = ALICE.key.openssh()
-    people = f"{HEAD}    alice: {{keys: ['{key}', '{key} again']}}\n"
-    assert [code for code, _, _ in problems(tmp_path, people)] == ["E_KEY_REUSE"]
+def test_a_repository_below_the_top_of_git_has_its_own(tmp_path: Path) -> None:
+    top = new_world(tmp_path / "home")
+    write_root(World(home=top.root), signed(team_root()))  # in `repo` below the top
+    top.commit()
+    assert committed_trust(top.root, "HEAD") == ()
+    assert len(committed_trust(top.root / "repo", "HEAD")) == 1
 
 
-def test_an_account_of_two_people_is_a_warning_as_it_only_excludes_them(tmp_path: Path) -> None:
-    people = f"{HEAD}    alice: {{accounts: [deploy]}}\n    bob: {{accounts: [deploy]}}\n"
-    ((code, line, message),) = problems(tmp_path, people)
-    assert (code, line) == ("shared-account", 7)
-    assert "neither can approve" in message
-    assert len(read(tmp_path, people).behind("deploy")) == 2
+def test_a_link_or_a_module_is_no_version(world: World) -> None:
+    place = write_root(world, signed(team_root()))
+    world.commit()
+    place.rename(world.root / "there.json")
+    place.symlink_to("../../there.json")
+    world.commit()
+    with pytest.raises(ProofError, match="no plain file, but of mode 120000") as caught:
+        committed_trust(world.root, "HEAD")
+    assert getattr(caught.value, "code", "") == "E_MODE"
 
 
-@pytest.mark.parametrize("at", ["policies/others.yml", "playbooks/people.yml", "policies/more/people.yml"])
-def test_people_stand_in_one_place_only(tmp_path: Path, at: str) -> None:
-    assert [code for code, _, _ in problems(tmp_path, GOOD, at=at)] == ["wrong-folder"]
-    assert open_repository(tmp_path).people() == People()
+def test_a_version_without_end_is_not_read(world: World) -> None:
+    write_root(world, b"x" * 70000)
+    world.commit()
+    with pytest.raises(ProofError, match="70001 bytes"):
+        committed_trust(world.root, "HEAD")
 
 
-def test_two_lists_of_people_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidDocumentsError, match="2 lists of people"):
-        read(tmp_path, f"{GOOD}---\n{HEAD.replace('name: people', 'name: others')}    dave: {{}}\n")
+def test_places_and_versions_are_one_and_the_same() -> None:
+    assert trust_path(12) == "policies/trust/12.root.json"
+    assert trust_version("policies/trust/12.root.json") == 12
+    for path in ("policies/trust/012.root.json", "policies/12.root.json", "policies/trust/x/1.root.json", "1.root.json"):
+        assert trust_version(path) is None
 
 
-@pytest.mark.parametrize(
-    "people",
-    [
-        "",
-        "[]\n",
-        HEAD,
-        f"{HEAD}    alice: []\n",
-        f"{HEAD}    alice: {{admin: true}}\n",
-        f"{HEAD}    alice: {{keys: x}}\n",
-    ],
-)
-def test_a_list_that_is_none_is_refused(tmp_path: Path, people: str) -> None:
-    with pytest.raises(DocumentError):
-        read(tmp_path, people)
+def test_the_former_list_of_people_is_refused_where_it_stands(world: World) -> None:
+    """A file that looks as if it had a say must not lie about unnoticed."""
+    world.write("policies/people.yml", "apiVersion: opsascode/v1\nkind: People\nmetadata: {name: people}\nspec: {}\n")
+    report = check_repository(open_repository(world.root))
+    assert [str(each.position) for each in report.problems] == ["policies/people.yml:2:7"]
 
 
-def test_a_link_out_of_the_repository_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "root").mkdir()
-    root = repository(tmp_path / "root", None)
-    (root / "policies").mkdir()
-    (tmp_path / "people.yml").write_text(GOOD)
-    (root / "policies/people.yml").symlink_to(tmp_path / "people.yml")
-    with pytest.raises(InvalidDocumentsError, match="outside"):
-        open_repository(root).people()
+def test_a_check_does_not_trip_over_the_trust_root(world: World) -> None:
+    write_root(world, signed(team_root()))
+    world.commit()
+    assert check_repository(open_repository(world.root)).problems == ()
+    subprocess.run(["git", "fsck", "--strict"], cwd=world.root, check=True, capture_output=True)

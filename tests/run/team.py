@@ -71,9 +71,7 @@ class Home:
 
     def log(self, name: str, keys: TeamKeys | None = None) -> TeamLog:
         place = self.place / "machines" / name
-        return TeamLog.open(
-            place / "team", origin=TEAM, keys=keys or self.keys(), high_water=place / "team-high-water"
-        )
+        return TeamLog.open(place / "team", origin=TEAM, keys=keys or self.keys(), high_water=place / "team-high-water")
 
     def team(self, name: str, keys: TeamKeys | None = None, witnesses: Sequence[PublicKey] = ()) -> TeamLedger:
         return TeamLedger(
@@ -119,4 +117,4 @@ if __name__ == "__main__":
     ledgers = tuple(filter(None, sys.argv[4].split(",")))
     for number in range(int(sys.argv[3])):
         at.run(sys.argv[2], f"{sys.argv[2]}-{number}", keys=at.keys(ledgers))
-        print(number, flush=True)
+        sys.stdout.write(f"{number}\n")
