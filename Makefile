@@ -2,11 +2,13 @@
 # make test    lint, and every test
 # make lint    style, types, layers, shell scripts, Ansible content, and this repository's own documents
 # make bench   what it costs, beside what its peers cost
+# make fuzz    bends what parsers of untrusted bytes read, for a minute (make fuzz SECONDS=600)
 # make clean   remove what the above made
 #
 # Each makes the .venv it needs, with the versions of constraints.txt. PYTHON chooses the interpreter, 3.11 or later.
 
 PYTHON ?= python3
+SECONDS ?= 60
 BIN := .venv/bin
 
 # Held to constraints.txt as well: what pip needs to build this project.
@@ -15,7 +17,7 @@ export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint bench clean
+.PHONY: help venv demo test lint bench fuzz clean
 
 help:
 	@sed -n '/^#/!q; s/^# \?//p' Makefile
@@ -30,6 +32,11 @@ help:
 
 .venv/.dev: .venv/.lab
 	$(BIN)/python -m pip install --quiet --editable '.[lab,test,lint,playbook-lint,bench]'
+	@touch $@
+
+# .fuzz holds a library with libFuzzer in it, which nothing else needs.
+.venv/.fuzz: .venv/.dev
+	$(BIN)/python -m pip install --quiet --editable '.[fuzz]'
 	@touch $@
 
 venv: .venv/.dev
@@ -57,6 +64,9 @@ bench: .venv/.dev
 	@.ci/need hyperfine=hyperfine git=git
 	$(BIN)/python benchmarks
 
+fuzz: .venv/.fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
 clean:
-	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks .ansible
+	rm -rf .venv .fuzz dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks .ansible
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,6 +18,7 @@ from measure import Line, contest, processor, seconds, table, wall
 from runbooks import write_repository
 from ssh_hosts import fifty_ssh_hosts
 from stop import cancel
+from transitions import approvals, transitions
 from worlds import ANSIBLE, BIN, ONE, OPSASCODE, new_place, ops_place, ten_playbooks
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def all_lines(scratch: Path) -> Iterator[Line]:
     yield from start(place)
     yield from ledger(scratch)
     yield from history(scratch / "history")
+    yield from approvals(scratch)
+    yield from transitions(scratch)
     yield from fifty_ssh_hosts(scratch / "ssh")
     yield from cancel(scratch / "stop")
 

@@ -56,6 +56,12 @@ def apply(face: Face, selector: str, approvals: Sequence[Path], reason: str) -> 
     Every step from the pack that is applied is judged again, here, by the pinned trust root.
     """
     desk = PolicyDesk(face=face, files=read_files(approvals))
+    with desk.alone():
+        return _apply(desk, selector, reason)
+
+
+def _apply(desk: PolicyDesk, selector: str, reason: str) -> int:
+    face = desk.face
     desk.share()
     current, tip = desk.log.current, find(desk, selector) if selector else tip_of(desk)
     way = desk.judge().way(current.pack.commit if current else None, tip)
@@ -248,9 +254,10 @@ def unlock(face: Face, reason: str, person: str | None, key: Path | None) -> int
     from opsascode.cli._change import sign_unlock  # noqa: PLC0415 - keeps --help quick
 
     desk = PolicyDesk(face=face)
-    if not desk.log.locked or desk.log.current is None:
-        raise UsageError("the policy pack is not locked")
-    who = sign_unlock(desk, desk.log.current, reason=reason, person=person, key=key)
+    with desk.alone():
+        if not desk.log.locked or desk.log.current is None:
+            raise UsageError("the policy pack is not locked")
+        who = sign_unlock(desk, desk.log.current, reason=reason, person=person, key=key)
     if face.json:
         click.echo(json.dumps({"event": "unlocked", "person": who, "reason": reason}))
     else:

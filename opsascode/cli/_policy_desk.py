@@ -6,6 +6,7 @@ Not here: what a verb does with them, and how anything is shown.
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,7 +19,7 @@ from opsascode.cli._context import cache_directory
 from opsascode.errors import OpsError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from opsascode.cli._context import Face
@@ -56,12 +57,18 @@ class PolicyDesk:
 
     @cached_property
     def pin(self) -> RootPin | None:
-        """Give which trust root this machine believes in."""
-        from opsascode.run import Pins, RootPin  # noqa: PLC0415 - keeps --help quick
+        """Give which trust root this machine believes in.
+
+        Raises:
+            ProofError: it is not the one this clone went by, or a file of pins is damaged.
+        """
+        from opsascode.run import Pins, RootPin, require_moored  # noqa: PLC0415 - keeps --help quick
 
         if self.root_digest is not None:
             return RootPin(repository=self.root_digest, place="the command line")
-        return Pins(self.face.state).read()
+        found = Pins(self.face.state).read()
+        require_moored(self.face.repository, self.face.state, found)
+        return found
 
     @property
     def needed_pin(self) -> RootPin:
@@ -98,6 +105,12 @@ class PolicyDesk:
         shared = self.face.repository.settings.ledger_remote is not None
         team = open_team_log(state, self.face.trusted()) if shared else None
         return PackBook(state=state, repository=self.needed_pin.repository, keys=keys, team=team)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only one on this machine who moves packs; nothing of the log may be looked at before."""
+        with self.book.alone(lambda: click.echo("another command moves policy packs here: waiting for it", err=True)):
+            yield
 
     def share(self) -> None:
         """Bring what was recorded to the team's ledger, and what others recorded here, where there is such a ledger.

@@ -84,14 +84,14 @@ def break_glass(
         raise UsageError("no policy pack is applied here: there is nothing to break", advice="opsascode policy apply")
     old, new = desk.judge().gather(current.pack.commit, find(desk, selector))
     if words["signed"]:
-        return _put_in_force(desk, old, new, _read(words["signed"]))
+        return _put_in_force(face, selector, _read(words["signed"]))
     if not incident or not words["reason"] or not hosts:
         raise UsageError(
             "a glass is broken for an incident, for hosts, and with a reason",
             advice="--incident ID --host HOST --reason TEXT",
         )
     envelope = _sign_glass(desk, old, new, _Emergency(incident=incident, hosts=hosts, lasts=_duration(ttl)), words)
-    return _written(face, words["out"], envelope) if words["out"] else _put_in_force(desk, old, new, envelope)
+    return _written(face, words["out"], envelope) if words["out"] else _put_in_force(face, selector, envelope)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +134,16 @@ def _sign_glass(desk: PolicyDesk, old: OldState, new: Candidate, wanted: _Emerge
     return sign_statement(glass.statement(), signatory.at_hand)
 
 
-def _put_in_force(desk: PolicyDesk, old: OldState, new: Candidate, envelope: bytes) -> int:
-    """Judge what was signed, and record it: from then on it holds."""
+def _put_in_force(face: Face, selector: str, envelope: bytes) -> int:
+    """Judge what was signed, and record it, with nobody in between: from then on it holds."""
+    desk = PolicyDesk(face=face)
+    with desk.alone():
+        current = desk.log.current
+        old, new = desk.judge().gather(current.pack.commit if current else None, find(desk, selector))
+        return _break(desk, old, new, envelope)
+
+
+def _break(desk: PolicyDesk, old: OldState, new: Candidate, envelope: bytes) -> int:
     from opsascode.policy import classify, debts_of, judge_break_glass  # noqa: PLC0415 - keeps --help quick
     from opsascode.run import PackName, glass_statement, version_of  # noqa: PLC0415 - keeps --help quick
 

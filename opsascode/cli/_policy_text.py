@@ -139,10 +139,12 @@ def _field(change: FieldChange) -> str:
 
 
 def direction_word(direction: str) -> str:
+    """Say which way a change of a field leads."""
     return {"neutral": "no direction", "unclear": "direction unclear: taken for looser"}.get(direction, direction)
 
 
 def value_text(value: Json) -> str:
+    """Show a value on one line, cut where it is too long."""
     if value is None:
         return "(not set)"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)

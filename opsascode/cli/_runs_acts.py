@@ -135,9 +135,7 @@ class _Again:
     manner: Manner
 
 
-def _judge_again(
-    face: Face, run: str, words: MannerWords, *, diff: bool, asks_nobody: bool = False
-) -> _Again | None:
+def _judge_again(face: Face, run: str, words: MannerWords, *, diff: bool, asks_nobody: bool = False) -> _Again | None:
     """Find a run, resolve its plan once more and ask the guardrails; `None` when they refuse, which is told."""
     from opsascode.policy import Refusal  # noqa: PLC0415 - keeps --help quick
 
@@ -180,9 +178,7 @@ def _resolve_again(
     from opsascode.run import MovedError  # noqa: PLC0415 - keeps --help quick
 
     try:
-        return resolve_plan_file(
-            face, history.plan(past), words["secrets"], keyring, asks_nobody=asks_nobody
-        )
+        return resolve_plan_file(face, history.plan(past), words["secrets"], keyring, asks_nobody=asks_nobody)
     except MovedError as error:
         raise MovedError(error.differences, advice=_way_back(past)) from error
     except FileNotFoundError:

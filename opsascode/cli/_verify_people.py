@@ -98,4 +98,3 @@ def _signer(digest: str, people: People, kept: Mapping[str, bytes]) -> str:
     if owner is None or owner.id != record.statement.predicate.get("person"):
         raise ProofError(f"the approval {digest[:19]}… is not signed by whom it names")
     return owner.id
-

@@ -264,8 +264,8 @@ def _lost(
     old: Snapshot, new: Snapshot, sides: tuple[Side, Side], groups: tuple[Groups | None, Groups | None] | None
 ) -> tuple[EffectLoss, ...]:
     """Ask for the effect, where there may be one: a guardrail changes, or the groups of a host."""
-    if groups is None or groups[0] is None or groups[1] is None:
-        return ()
+    if groups is None or not groups[0] or groups[1] is None:
+        return ()  # where there was no host, none can lose anything
     touched = any(kind == GUARDRAIL for side in sides for kind, _ in side.documents)
     if not touched and groups[0] == groups[1]:
         return ()

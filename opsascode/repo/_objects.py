@@ -239,16 +239,24 @@ class ObjectStore:
     def changed_by(self, new: str, until: str | None, globs: Sequence[str]) -> tuple[str, ...]:
         """Name the commits on the line of first parents that changed what the globs name, oldest first."""
         ends = [_full(new)] + ([f"^{_full(until)}"] if until else [])
-        told = self._good("rev-list", "--first-parent", "--reverse", *ends, "--", *_pathspecs(globs))
-        return tuple(readable(told).split())
+        return tuple(self._moving(("--reverse", *ends), globs))
 
     def unchanged_since(self, commit: str, globs: Sequence[str]) -> tuple[str, ...]:
         """Name the commits, this one too, since which nothing the globs name has changed on the first-parent line."""
-        told = self._good("rev-list", "--first-parent", "--max-count=1", _full(commit), "--", *_pathspecs(globs))
-        last = readable(told).strip()
+        last = self._moving(("--max-count=1", _full(commit)), globs)
         if not last:
             return self.first_parents(commit)
-        return (last, *(self.first_parents(commit, last) if last != commit else ()))
+        return (*last, *self.first_parents(commit, last[0]))
+
+    def _moving(self, words: Sequence[str], globs: Sequence[str]) -> list[str]:
+        """Ask for commits on the line of first parents that changed what the globs name."""
+        told = self._git.ask(
+            ("rev-list", "--first-parent", *words, "--", *_pathspecs(globs)),
+            variables={**self._variables, "GIT_LITERAL_PATHSPECS": "0"},
+        )
+        if told.returncode:
+            raise self._unreadable(told.stderr)
+        return readable(told.stdout).split()
 
     def refs(self, prefix: str) -> dict[str, str]:
         """Give the refs below a prefix such as `refs/heads/`, and the ids of what they point to."""

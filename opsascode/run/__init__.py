@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     )
     from opsascode.run._past import NotNow, Past, past_to_resume, past_to_undo
     from opsascode.run._perform import LockedOut, RunReport, Waiting, perform, take_up
+    from opsascode.run._moored import require_moored
     from opsascode.run._pins import Pins, RootPin, UnpinnedError, pin_statement, trusted_chain
     from opsascode.run._plan import MovedError, Plan, PlannedStep, read_plan, what_moved
     from opsascode.run._record import Actor, Phase, Purpose, Tools
@@ -126,6 +127,7 @@ _ROOMS = {
         "unlock_request",
         "unlock_statement",
     ),
+    "_moored": ("require_moored",),
     "_pins": ("Pins", "RootPin", "UnpinnedError", "pin_statement", "trusted_chain"),
     "_perform": ("LockedOut", "RunReport", "Waiting", "perform", "take_up"),
     "_plan": ("MovedError", "Plan", "PlannedStep", "read_plan", "what_moved"),
@@ -266,6 +268,7 @@ __all__ = [
     "read_request",
     "record_applied",
     "repository_name",
+    "require_moored",
     "require_sshpass",
     "resolve",
     "root_seen_statement",

@@ -96,7 +96,8 @@ def _unapplied(rules: Rules, plan: Plan, root: Path, snapshot: Snapshot) -> Iter
     for pin in (plan.source, *plan.pins):
         if is_protected(pin.path, rules.protected) and _digest(snapshot, pin.path) != pin.digest:
             yield _reason(rules, pin.path)
-    places = (*(tree.path for tree in plan.trees), *plan.inventory_sources)
+    variables = (f"{Path(source).parent.as_posix()}/{each}" for source in plan.inventory_sources for each in _VARIABLES)
+    places = (_SETTINGS, *(tree.path for tree in plan.trees), *plan.inventory_sources, *map(os.path.normpath, variables))
     for place in dict.fromkeys(places):
         for path in sorted({*_files(root, place), *_applied_files(snapshot, place)}):
             if is_protected(path, rules.protected) and _digest(snapshot, path) != _on_disk(root, path):
@@ -106,6 +107,9 @@ def _unapplied(rules: Rules, plan: Plan, root: Path, snapshot: Snapshot) -> Iter
 
 
 _INVENTORIES: Final = "inventories"
+_SETTINGS: Final = "opsascode.yml"
+_VARIABLES: Final = ("group_vars", "host_vars")
+"""Folders beside an inventory file: Ansible takes variables of hosts from them too, and with them where a host is."""
 
 
 def _foreign_inventories(rules: Rules, plan: Plan) -> Iterator[Reason]:
@@ -136,6 +140,8 @@ def _digest(snapshot: Snapshot, path: str) -> str | None:
 
 
 def _on_disk(root: Path, path: str) -> str | None:
+    if (root / path).is_symlink():
+        return "a link"  # protected files are ordinary files
     try:
         return Source.of(path, (root / path).read_bytes()).digest
     except OSError:
@@ -144,10 +150,10 @@ def _on_disk(root: Path, path: str) -> str | None:
 
 def _files(root: Path, place: str) -> Iterator[str]:
     top = root / place
-    if top.is_file():
+    if top.is_file() or top.is_symlink():
         yield place
-    for directory, _, names in os.walk(top):
-        for name in names:
+    for directory, folders, names in os.walk(top):
+        for name in (*names, *(each for each in folders if (Path(directory) / each).is_symlink())):
             yield (Path(directory) / name).relative_to(root).as_posix()
 
 

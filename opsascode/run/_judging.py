@@ -74,9 +74,9 @@ class TransitionJudge:
         """Give the trust root and its history as a commit has them.
 
         Raises:
-            ProofError: it has none, not the pinned one, or an older one than was met before.
+            ProofError: it has none, or not the pinned one.
         """
-        return chain_of_snapshot(self.store.snapshot(commit, ()), pin=self.pin, least=self.memory.least)
+        return chain_of_snapshot(self.store.snapshot(commit, ()), pin=self.pin)
 
     def gather(self, old: str | None, new: str, *, ref: str | None = None) -> tuple[OldState, Candidate]:
         """Collect what a judgement looks at; without an `old` commit nothing was applied yet."""
@@ -88,8 +88,16 @@ class TransitionJudge:
         past = Past()
         if old:
             past = gather_past(
-                self.store, old, protected, after, window=root.rollback_window, index=self._index(chain.repository)
+                self.store,
+                old,
+                protected,
+                after,
+                window=root.rollback_window,
+                now=self.now,
+                index=self._index(chain.repository),
             )
+        # What comes may not be behind what was met before; what is there may be, until it comes.
+        chain_of_snapshot(after, pin=self.pin, least=self.memory.least)
         moved = old is not None and _beside_policies(before) != _beside_policies(after)
         state = OldState(
             commit=old,
@@ -173,7 +181,7 @@ class TransitionJudge:
         """Tell when a trust root that comes with this transition was first met here."""
         if not any(each.value == "trust" for each in classification.classes):
             return None
-        chain = chain_of_snapshot(candidate.snapshot, pin=self.pin, least=self.memory.least)
+        chain = chain_of_snapshot(candidate.snapshot, pin=self.pin)
         return self.memory.seen_roots.get(chain.current.digest)
 
     def _groups(self, snapshot: Snapshot) -> Mapping[str, frozenset[str]] | None:

@@ -9,6 +9,9 @@ Not here: what the records mean (`_packs`), judging (`_judging`).
 
 from __future__ import annotations
 
+import fcntl
+import os
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +24,7 @@ from opsascode.run._packs import POLICY_RECORDS, AppliedPack, PackLog, PackName,
 from opsascode.run._site import write_new
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -54,6 +57,25 @@ class PackBook:
         """
         records = ledger_records(self.state, POLICY_RECORDS, keys=self.keys, team=self.team)
         return fold_packs(records, self.repository)
+
+    @contextmanager
+    def alone(self, waits: Callable[[], None]) -> Iterator[None]:
+        """Be the only one on this machine who moves packs: what is judged is what the ledger says until it is recorded.
+
+        Else two at once would both use the same approvals. `waits` is called where somebody else is at it.
+        """
+        directory = self.state.directory
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(directory / "packs.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waits()
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def add(self, statement: Statement, signer: Signer) -> int:
         """Record something about the pack; gives its place in the ledger."""

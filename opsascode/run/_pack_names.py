@@ -103,9 +103,11 @@ def _previous(store: ObjectStore, tip: str, log: PackLog) -> str:
     current = log.current
     if current is not None:
         first = next(place for place, each in enumerate(log.packs) if each.pack.scope == current.pack.scope)
-        if first:
-            return log.packs[first - 1].pack.commit
-        raise UsageError("nothing was applied before the pack that is applied now", advice="name a version or a commit")
+        version = current.pack.version
+        for each in reversed(log.packs[:first]):
+            if version is None or each.pack.version != version:
+                return each.pack.commit
+        raise UsageError("no other version was applied before this one", advice="name a version or a commit")
     versions = list(pack_versions(store, tip))
     earlier = next((each for each in versions if each.version != versions[0].version), None)
     if earlier is None:

@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -172,7 +172,7 @@ class Pins:
             return None
         except OSError as error:
             raise CodedProofError(Code.ROOT_PIN, f"the pin {place} cannot be read: {error.strerror}") from error
-        with os.fdopen(handle, "rb") as stream:
+        try:
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode) or found.st_uid != 0 or found.st_mode & _OTHERS_MAY_WRITE:
                 raise CodedProofError(
@@ -180,7 +180,9 @@ class Pins:
                     f"the pin {place} is no file of root that root alone may write",
                     advice=f"chown root:root {place} && chmod 644 {place}",
                 )
-            text = stream.read(256).decode(errors="replace").strip()
+            text = os.read(handle, 256).decode(errors="replace").strip()
+        finally:
+            os.close(handle)
         if not _DIGEST.fullmatch(text):
             raise CodedProofError(Code.ROOT_PIN, f"{place} is not one line sha256:<64 hex digits>")
         return text
@@ -226,7 +228,8 @@ class Pins:
             finally:
                 os.close(lock)
         except OSError as error:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
             raise ResolveError(
                 f"the pins in {self._state.directory} cannot be written: {error.strerror}",
                 advice="set spec.state in opsascode.yml or XDG_STATE_HOME",

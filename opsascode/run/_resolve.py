@@ -68,8 +68,8 @@ APPLIED_PACK: Final = "applied policy pack"
 class Request:
     """What was asked for: a runbook, the words and values for its targets and parameters, and the rules that hold.
 
-    `rules` gives them for the hosts that are targeted; without it those of the work tree hold. `trusted` gives the trust
-    root where somebody must approve; it is asked again for each answer.
+    `rules` gives them for the hosts that are targeted; without it those of the work tree hold. `trusted` gives the
+    trust root where somebody must approve; it is asked again for each answer.
     """
 
     runbook: Runbook

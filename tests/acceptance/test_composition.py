@@ -7,6 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from tests.acceptance.runs import lines_of, statuses
+from tests.trust import install
 from tests.world import COMMAND
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ def test_a_playbook_with_questions_still_runs_under_plain_ansible(world: World, 
         parameters=f"{{{PLACE}}}",
         targets="{hosts: 'web1:web2'}",
     )
-    world.commit()
+    install(world, apply=True)
     printed = world.ops("plan", "whole", "-e", f"place={tmp_path}", "--playbook")
     assert printed.code == 0, printed.err
     place = world.write("playbooks/printed.yml", printed.out)

@@ -44,10 +44,16 @@ PAGES = (
     "vault-and-passwords",
     "predict-changes",
     "start-a-repository",
+    "set-up-trust",
+    "roll-back-a-policy",
+    "break-the-glass",
 )
 SHAPES = (
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?( UTC|Z)?", "MOMENT"),
     (r"\d\d:\d\d:\d\d UTC", "CLOCK"),
+    (r"\b\d{4}-\d\d-\d\d\b", "DAY"),
+    (r"\bsha256:[0-9a-f]{12}…", "DIGEST…"),
+    (r"\b[0-9a-f]{12}\b", "COMMIT…"),
     (r"process \d+", "process PID"),
     (r" +\d+\.\ds\b", " TIME"),
     (r"\b\d+\.\d [KM]iB", "SIZE"),

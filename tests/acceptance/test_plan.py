@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from tests.trust import install
 from tests.world import COMMAND, World, new_world
 
 if TYPE_CHECKING:
@@ -215,9 +216,9 @@ def test_a_dirty_tree_is_marked_and_a_guardrail_can_refuse_it(world: World) -> N
     assert world.ops("plan", "dirty").code == 0
 
 
-def test_a_plan_says_who_will_be_asked_and_what_else_happens_beside_the_steps(shared: World) -> None:
+def test_a_plan_says_who_will_be_asked_and_what_else_happens_beside_the_steps(world: World) -> None:
     between = "between_waves: {pause: 90s, checks: [{id: soak, check: {command: 'true'}}]}"
-    shared.runbook(
+    world.runbook(
         "approved",
         HELLO,
         **{**WHO, "targets": f"{{hosts: web, waves: [1, 2], max_fail_percent: 10, {between}}}"},
@@ -226,7 +227,8 @@ def test_a_plan_says_who_will_be_asked_and_what_else_happens_beside_the_steps(sh
         lock="[failover]",
         on_failure="undo",
     )
-    answer = shared.ops("plan", "approved")
+    install(world, apply=True)
+    answer = world.ops("plan", "approved")
     assert answer.code == 0, answer.out + answer.err
     for told in (
         "asks before anything is done: 2 approval(s) with the role incident-commander",

@@ -95,7 +95,8 @@ def test_what_one_machine_ran_the_other_knows(team: Team) -> None:
     first, second = team.run(team.one), team.run(team.two)
     told = team.one.ops("ledger", "sync")
     assert told.code == 0, told.err
-    assert "0 entries handed over, 3 entries of others taken in" in told.out
+    assert "0 entries handed over" in told.out
+    assert "0 entries of others" not in told.out
     assert runs(team.one) == runs(team.two) == [first, second]
     assert team.one.ops("verify", "--all").code == 0
 
@@ -115,8 +116,9 @@ def test_a_witness_cosigns_and_a_stranger_can_check(team: Team) -> None:
     again = team.two.ops(*words, stdin=team.one.ops("ledger", "checkpoint", "--team", "--since", "0").out)
     assert again.code == 5
     assert "seen here" in again.err
-    assert "--since 4" in again.err
-    assert team.two.ops(*words, stdin=team.one.ops("ledger", "checkpoint", "--team", "--since", "4").out).code == 0
+    seen = request.splitlines()[3]
+    assert f"--since {seen}" in again.err
+    assert team.two.ops(*words, stdin=team.one.ops("ledger", "checkpoint", "--team", "--since", seen).out).code == 0
 
 
 def test_a_remote_that_goes_back_is_refused_and_a_fork_is_proven_to_anybody(team: Team) -> None:
@@ -144,7 +146,7 @@ def test_a_run_goes_on_without_the_remote_and_says_so(team: Team) -> None:
     assert done.code == 0, done.err
     assert "not in the team's ledger yet" in done.err + done.out
     shutil.move(team.place / "away.git", team.remote)
-    assert "3 entries handed over" in team.one.ops("ledger", "sync").out
+    assert "2 entries handed over" in team.one.ops("ledger", "sync").out
 
 
 def test_where_it_is_required_nothing_runs_before_the_team_has_the_start_record(tmp_path: Path) -> None:

@@ -209,7 +209,9 @@ def test_everything_wrong_in_the_file_is_said_where_it_stands(team: Ceremony) ->
     ],
 )  # fmt: skip
 def test_what_could_not_be_trusted_is_not_made(team: Ceremony, words: list[str], code: int, why: str) -> None:
-    meant = [one for each in words for one in (team.people() if each == "PEOPLE" else [each.replace("KEYS", str(team.keys))])]
+    meant = [
+        one for each in words for one in (team.people() if each == "PEOPLE" else [each.replace("KEYS", str(team.keys))])
+    ]
     answer = team.ops("init", *meant, by="alice")
     assert answer.code == code, answer.err
     assert why in answer.err
@@ -218,7 +220,9 @@ def test_what_could_not_be_trusted_is_not_made(team: Ceremony, words: list[str],
 
 
 def test_every_fault_is_said_at_once(team: Ceremony) -> None:
-    answer = team.ops("init", *team.people(), "--threshold", "root=3", "--role", "boss=mallory", "--protect", "../x", by="alice")
+    answer = team.ops(
+        "init", *team.people(), "--threshold", "root=3", "--role", "boss=mallory", "--protect", "../x", by="alice"
+    )
     assert answer.code == 3
     for why in ("needs 4", "'mallory'", "'../x'"):
         assert why in answer.err
@@ -477,7 +481,9 @@ def test_an_old_version_replayed_is_refused(world: World) -> None:
     first = team_root()
     install(world, first, apply=True)
     before = world.git("rev-parse", "HEAD").strip()
-    second = next_root(first, persons=tuple(each for each in first.persons if each.id != "dave"), roles=_roles_of(THREE))
+    second = next_root(
+        first, persons=tuple(each for each in first.persons if each.id != "dave"), roles=_roles_of(THREE)
+    )
     install(world, second)
     assert world.ops("trust", "show", "--format", "json").json["version"] == 2
     world.git("reset", "-q", "--hard", before)
@@ -552,7 +558,10 @@ def test_runs_of_version_one_verify_after_a_rotation(approvers: Approvers) -> No
     assert done.code == 0, done.out + done.err
     rotated = next_root(
         approvers.root,
-        persons=tuple(person(each.id, EVE, accounts=each.accounts) if each.id == "bob" else each for each in approvers.root.persons),
+        persons=tuple(
+            person(each.id, EVE, accounts=each.accounts) if each.id == "bob" else each
+            for each in approvers.root.persons
+        ),
     )
     install(approvers.world, rotated, hands=(ALICE, CAROL))
     verified = approvers.world.ops("verify", run)
@@ -567,7 +576,10 @@ def test_an_approval_dies_with_its_key(approvers: Approvers) -> None:
         assert approvers.approve(run, name).code == 0
     revoked = next_root(
         approvers.root,
-        persons=tuple(person(each.id, EVE, accounts=each.accounts) if each.id == "bob" else each for each in approvers.root.persons),
+        persons=tuple(
+            person(each.id, EVE, accounts=each.accounts) if each.id == "bob" else each
+            for each in approvers.root.persons
+        ),
     )
     install(approvers.world, revoked, hands=(ALICE, CAROL))
     approvers.world.git("checkout", "-q", "HEAD~1")  # the very commit the run was planned at

@@ -25,7 +25,9 @@ LEAST_SECONDS = 1.0
 
 
 def main() -> int:
-    words = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Bend what parsers of untrusted bytes read.")
+    words = argparse.ArgumentParser(
+        prog="python -m tests.fuzz", description="Bend what parsers of untrusted bytes read."
+    )
     words.add_argument("--seconds", type=float, default=60.0, help="for all targets together (60)")
     words.add_argument("--target", help="only this one")
     words.add_argument("--seed", type=int, default=int(time.time()), help="the same seed bends the same way")

@@ -109,7 +109,10 @@ def note_of(size: int, root: bytes) -> str:
 def statement(kind: str = "run-start", name: str = "run-1", **predicate: Any) -> Statement:
     """What a machine says of a run."""
     return Statement(
-        predicate_type=f"urn:opsascode:{kind}:v1", subject_name=name, subject_digest=sha256_digest(b"p"), predicate=predicate
+        predicate_type=f"urn:opsascode:{kind}:v1",
+        subject_name=name,
+        subject_digest=sha256_digest(b"p"),
+        predicate=predicate,
     )
 
 

@@ -61,4 +61,3 @@ def search(target: Target, seconds: float, seed: int, corpus: Path) -> None:
     words = [sys.argv[0], *(f"-{key}={value}" for key, value in settings.items()), str(corpus)]
     atheris.Setup(words, one, custom_mutator=mutate)
     atheris.Fuzz()
-

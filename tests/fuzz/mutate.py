@@ -144,7 +144,13 @@ def _inside_base64(data: bytes, others: Sequence[bytes], chance: Random, most: i
     text = one.group()
     if chance.random() < 0.25:
         text = chance.choice(
-            (text.rstrip(b"="), text + b"=", text.replace(b"+", b"-").replace(b"/", b"_"), text[:-1] + b"B=", text + b"\n")
+            (
+                text.rstrip(b"="),
+                text + b"=",
+                text.replace(b"+", b"-").replace(b"/", b"_"),
+                text[:-1] + b"B=",
+                text + b"\n",
+            )
         )
     else:
         plain = text.rstrip(b"=").replace(b"-", b"+").replace(b"_", b"/")
@@ -203,7 +209,9 @@ def write(tree: Any, *, escaped: bool = True) -> str:
     if isinstance(tree, Raw):
         return tree
     if isinstance(tree, Pairs):
-        return "{" + ",".join(f"{json.dumps(k, ensure_ascii=escaped)}:{write(v, escaped=escaped)}" for k, v in tree) + "}"
+        return (
+            "{" + ",".join(f"{json.dumps(k, ensure_ascii=escaped)}:{write(v, escaped=escaped)}" for k, v in tree) + "}"
+        )
     if isinstance(tree, list):
         return "[" + ",".join(write(each, escaped=escaped) for each in tree) + "]"
     return json.dumps(tree, ensure_ascii=escaped)
@@ -212,7 +220,20 @@ def write(tree: Any, *, escaped: bool = True) -> str:
 def _odd_value(chance: Random, most: int) -> Any:
     deep = chance.choice((31, 32, 33, 200, 1000, min(most // 2, 100_000)))
     many = min(chance.choice((20, 20, 1000, 60_000, most)), most) // 8
-    numbers = (0, -1, 1, 2**53 - 1, 2**53, -(2**53), 2**63, Raw("1.5"), Raw("1e5"), Raw("9" * 5000), Raw("-0"), Raw("01"))
+    numbers = (
+        0,
+        -1,
+        1,
+        2**53 - 1,
+        2**53,
+        -(2**53),
+        2**63,
+        Raw("1.5"),
+        Raw("1e5"),
+        Raw("9" * 5000),
+        Raw("-0"),
+        Raw("01"),
+    )
     return chance.choice(
         (
             None, True, False, "", [], Pairs(), {}, "x" * min(most, 70000),
@@ -229,6 +250,24 @@ def _odd_value(chance: Random, most: int) -> Any:
 def _odd_text(text: str, chance: Random) -> str:
     at = chance.randrange(len(text) + 1)
     odd = chance.choice(
-        ("\0", "\n", "\u202e", "\u200b", "\u2028", "\ud800", "\udfff", "\U0001f600", "é", "é", " ", "/", "..", "%", "A" * 300)
+        (
+            "\0",
+            "\n",
+            "\u202e",
+            "\u200b",
+            "\u2028",
+            "\ud800",
+            "\udfff",
+            "\U0001f600",
+            "é",
+            "é",
+            " ",
+            "/",
+            "..",
+            "%",
+            "A" * 300,
+        )
     )
-    return chance.choice((text[:at] + odd + text[at:], text[:at] + odd + text[at + 1 :], text + odd, text.upper(), odd, text[:at]))
+    return chance.choice(
+        (text[:at] + odd + text[at:], text[:at] + odd + text[at + 1 :], text + odd, text.upper(), odd, text[:at])
+    )

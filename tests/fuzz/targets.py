@@ -131,7 +131,10 @@ def _key(data: bytes) -> None:
         must(NoteKey.from_vkey(note_key.vkey()) == note_key, "a verifier key is written as another one")
     except CodedProofError:
         name, witness = read_cosigner_vkey(text)
-        must(read_cosigner_vkey(cosigner_vkey(name, witness)) == (name, witness), "a witness's key is written as another one")
+        must(
+            read_cosigner_vkey(cosigner_vkey(name, witness)) == (name, witness),
+            "a witness's key is written as another one",
+        )
 
 
 def _note(data: bytes) -> None:
@@ -190,7 +193,10 @@ def _root_content(data: bytes) -> None:
             faults.append(error)
             continue
         root = chain.current.root
-        must(root.statement().predicate in ({**made.predicate}, {**corpus.roots()[0].statement().predicate}), "read as another")
+        must(
+            root.statement().predicate in ({**made.predicate}, {**corpus.roots()[0].statement().predicate}),
+            "read as another",
+        )
         for old, new in ((corpus.roots()[0], root), (root, corpus.roots()[1])):
             must(loosens(old, new) == any(each.weakens for each in root_changes(old, new)), "loosens")
         expiry_note(chain, NOW)
@@ -204,7 +210,9 @@ def _by_hands(payload: bytes) -> bytes:
 
     envelope = None
     for hand in (ALICE, BOB):
-        envelope = add_signature(envelope, payload, hand.key.keyid, hand.sign(pre_authentication(PAYLOAD_TYPE, payload)))
+        envelope = add_signature(
+            envelope, payload, hand.key.keyid, hand.sign(pre_authentication(PAYLOAD_TYPE, payload))
+        )
     assert envelope is not None
     return envelope
 
@@ -224,14 +232,24 @@ def _approval_content(data: bytes) -> None:
     content = found if isinstance(found, dict) else {}
     plan = content.get("plan")
     digest = plan if isinstance(plan, str) else PLAN
-    made = Statement(predicate_type=approval().statement().predicate_type, subject_name="plan", subject_digest=digest, predicate=content)
+    made = Statement(
+        predicate_type=approval().statement().predicate_type,
+        subject_name="plan",
+        subject_digest=digest,
+        predicate=content,
+    )
     judge_approvals(NEED, [BOB.envelop(statement_payload(made))], PEOPLE, NOW)
     must(Approval.of(made).statement() == made, "an approval is read as another one")
 
 
 def _asked() -> Asked:
     return Asked.of(
-        corpus.change(), corpus.roots()[0], since=frozenset({"a" * 40}), effects=corpus.EFFECTS, used=frozenset(), now=NOW
+        corpus.change(),
+        corpus.roots()[0],
+        since=frozenset({"a" * 40}),
+        effects=corpus.EFFECTS,
+        used=frozenset(),
+        now=NOW,
     )
 
 
@@ -303,7 +321,9 @@ def _request(data: bytes) -> None:
 def _all() -> tuple[Target, ...]:
     tree = corpus.tree
     return (
-        Target(name="json", run=_json, seeds=lambda: [corpus.receipt(), statement_payload(corpus.statement(n=1)), b"[1]"]),
+        Target(
+            name="json", run=_json, seeds=lambda: [corpus.receipt(), statement_payload(corpus.statement(n=1)), b"[1]"]
+        ),
         Target(name="envelope", run=_envelope, seeds=corpus.envelopes),
         Target(
             name="statement",
@@ -318,22 +338,30 @@ def _all() -> tuple[Target, ...]:
         Target(name="receipt", run=_receipt, seeds=lambda: [corpus.receipt()], most=4 * MIB),
         Target(name="root", run=_root, seeds=lambda: [corpus.chain()[0], b"\n".join(corpus.chain())], most=140 * KIB),
         Target(
-            name="root-content", run=_root_content, seeds=lambda: [corpus.predicate(each.statement()) for each in corpus.roots()]
+            name="root-content",
+            run=_root_content,
+            seeds=lambda: [corpus.predicate(each.statement()) for each in corpus.roots()],
         ),
         Target(name="approval", run=_approval, seeds=corpus.approvals),
         Target(
             name="approval-content",
             run=_approval_content,
-            seeds=lambda: [corpus.predicate(approval(**each).statement()) for each in ({}, {"run": None, "role": None})],
+            seeds=lambda: [
+                corpus.predicate(approval(**each).statement()) for each in ({}, {"run": None, "role": None})
+            ],
         ),
         Target(name="change", run=_change, seeds=_change_seeds),
         Target(name="change-content", run=_change_content, seeds=lambda: [corpus.predicate(corpus.say().statement())]),
-        Target(name="review-content", run=_review_content, seeds=lambda: [corpus.predicate(corpus.review().statement())]),
+        Target(
+            name="review-content", run=_review_content, seeds=lambda: [corpus.predicate(corpus.review().statement())]
+        ),
         Target(name="yaml", run=_yaml, seeds=corpus.documents, most=MIB + KIB),
         Target(name="document", run=_document, seeds=corpus.documents, most=256 * KIB),
         Target(name="forge", run=_forge, seeds=corpus.events, most=MIB),
         Target(name="fork", run=_fork, seeds=corpus.forks, most=300 * KIB),
-        Target(name="request", run=_request, seeds=lambda: [each.encode() for each in corpus.requests()], most=140 * KIB),
+        Target(
+            name="request", run=_request, seeds=lambda: [each.encode() for each in corpus.requests()], most=140 * KIB
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from tests.people import ALICE, BOB, Form, text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-INPUTS = 60
+INPUTS = 50
 MOST = 48 * 1024
 """Small, so that it takes a tenth of a second or so for each target."""
 
@@ -60,11 +61,12 @@ KEYS = ",".join(f'"{each}":0' for each in (*range(MANY), MANY - 1))
 SLOW: dict[str, tuple[str, bytes]] = {
     "a key twice at the end of a long object": ("receipt", b"{" + KEYS.encode() + b"}"),
     "a key twice at the end of an envelope": ("envelope", b"{" + KEYS[-60_000:].partition(",")[2].encode() + b"}"),
-    "a receipt of nothing but lists": ("receipt", b'{"format":"x","records":[' + b"[],[]," * 2**20 + b'[]],"attachments":[]}'),
+    "a receipt of nothing but lists": (
+        "receipt",
+        b'{"format":"x","records":[' + b"[],[]," * 2**20 + b'[]],"attachments":[]}',
+    ),
     "a receipt of nothing but objects": ("receipt", b'{"format":"x","records":[' + b'{"a":[]},' * 2**20 + b"[]]}"),
     "a document of nothing but lists": ("yaml", b"- - - - - - - - a\n" * 58_000),
-    "a document of nothing but empty lists": ("yaml", b"[" + b"[]," * 340_000 + b"]"),
-    "a file of nothing but documents": ("yaml", b"---\na\n" * 170_000),
 }
 
 
@@ -111,10 +113,8 @@ def hangs(_data: bytes) -> None:
 
 def swallows(_data: bytes) -> None:
     while True:
-        try:
+        with contextlib.suppress(Exception):  # as careless code does
             hangs(b"")
-        except Exception:  # noqa: BLE001, S110 - as careless code does
-            pass
 
 
 def accepts(_data: bytes) -> None:
@@ -126,15 +126,25 @@ def refuses(_data: bytes) -> None:
 
 
 def fills(_data: bytes) -> None:
-    bytearray(b"x") * (300 * 2**20)
+    bytearray(b"x") * (60 * 2**20)
 
 
 @pytest.mark.parametrize(
     ("run", "what"),
-    [(hangs, "no answer"), (swallows, "no answer"), (accepts, "nobody signed"), (refuses, None), (len, None), (fills, "MiB")],
+    [
+        (hangs, "no answer"),
+        (swallows, "no answer"),
+        (accepts, "nobody signed"),
+        (refuses, None),
+        (len, None),
+        (fills, "MiB"),
+    ],
 )
-def test_the_guard_sees_what_is_no_answer(run: Callable[[bytes], None], what: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.fuzz.guard.MOST_SECONDS", 0.1)
+def test_the_guard_sees_what_is_no_answer(
+    run: Callable[[bytes], None], what: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.fuzz.guard.MOST_SECONDS", 0.2)
+    monkeypatch.setattr("tests.fuzz.guard.MOST_MEMORY", 50 * 2**20)
     finding = examine("any", run, b"data")
     assert (finding is None) == (what is None)
     assert what is None or what in finding.what  # type: ignore[union-attr] # the line before says which
@@ -151,7 +161,7 @@ def test_the_same_seed_bends_the_same_way() -> None:
 
     def listed() -> list[bytes]:
         chance = Random(7)  # noqa: S311 - to be repeated
-        return [bent(chance.choice(seeds), seeds, chance, MOST) for _ in range(200)]
+        return [bent(chance.choice(seeds), seeds, chance, MOST) for _ in range(40)]
 
     assert listed() == listed()
-    assert len(set(listed())) > 190
+    assert len(set(listed())) > 35

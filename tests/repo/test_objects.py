@@ -97,6 +97,24 @@ def test_lines_and_commits_in_between(made: Repository) -> None:
     assert not store.is_ancestor(merge, side)
 
 
+def test_the_line_of_first_parents_tells_which_commits_changed_what_is_protected(made: Repository) -> None:
+    start = made.head()
+    made.git("checkout", "-q", "-b", "side")
+    side = made.commit({"policies/side.yml": guardrail("side")})
+    made.git("checkout", "-q", "main")
+    made.commit({"README.md": "other\n"})
+    merge = made.merge("side")
+    beside = made.commit({"docs/page.md": "nothing protected\n"})
+    store = ObjectStore.of(made.place)
+    assert store.changed_by(beside, start, PROTECTED) == (merge,)
+    assert store.changed_by(side, start, ("policies/side.yml",)) == (side,)
+    assert store.changed_by(beside, None, ("policies/b/*.yml",)) == (start,)
+    assert store.unchanged_since(beside, PROTECTED) == (merge, beside)
+    assert store.unchanged_since(merge, PROTECTED) == (merge,)
+    assert store.unchanged_since(beside, ("nowhere/**",)) == store.first_parents(beside)
+    assert store.facts(merge).parents == (*store.facts(merge).parents[:1], side)
+
+
 def shallow(made: Repository, place: Path) -> Path:
     git(place, "clone", "-q", "--depth", "1", f"file://{made.place}", "cut")
     return place / "cut"

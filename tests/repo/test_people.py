@@ -142,7 +142,12 @@ def test_a_version_without_end_is_not_read(world: World) -> None:
 def test_places_and_versions_are_one_and_the_same() -> None:
     assert trust_path(12) == "policies/trust/12.root.json"
     assert trust_version("policies/trust/12.root.json") == 12
-    for path in ("policies/trust/012.root.json", "policies/12.root.json", "policies/trust/x/1.root.json", "1.root.json"):
+    for path in (
+        "policies/trust/012.root.json",
+        "policies/12.root.json",
+        "policies/trust/x/1.root.json",
+        "1.root.json",
+    ):
         assert trust_version(path) is None
 
 
