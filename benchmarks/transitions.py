@@ -1,9 +1,9 @@
 """What does it cost to judge a change of the policies, where the past is long and the policies are many?
 
-The repository has 20,000 commits over 500 policies, then a trust root of three people whose keys `ssh-keygen` made. What
-is judged are stricter policies, which is a way forward, and which one person approved: so nothing is refused early, and
-the whole past is looked at. Beside it, in the same minutes: what Git itself takes to list that past, a push without the
-hook, and the same difference as Git writes it.
+The repository has 20,000 commits over 500 policies, then a trust root of three people with keys from `ssh-keygen`. What
+is judged are stricter policies, a way forward which one person approved: so nothing is refused early, and the whole
+past is looked at. Beside it, in the same minutes: what Git itself takes to list that past, a push without the hook, and
+the same difference as Git writes it.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import click
 from opsascode.cli._console import escape_line, wants_colour
 from opsascode.cli._policy import tip_of
 from opsascode.cli._policy_desk import PolicyDesk
-from opsascode.cli._policy_text import class_words, decision_json, decision_lines, diff_lines
+from opsascode.cli._policy_text import class_words, decision_json, diff_lines, finding_lines
 from opsascode.cli._signing import choose_person, sign_statement
 from opsascode.errors import ExitCode, UsageError
 
@@ -61,6 +61,8 @@ def answer_change(face: Face, what: str, words: ChangeWords) -> int:
     judgement = look_at(desk, what)
     if not face.json:
         click.echo("\n".join(change_lines(judgement)), color=wants_colour())
+        missing = judgement.decision.missing
+        click.echo(f"missing   {escape_line(missing)}" if missing else "nothing is missing")
     signatory = choose_person(
         desk.face.people(), lambda person: _objection(judgement, words.said, person), name=words.person, file=words.key
     )
@@ -112,10 +114,11 @@ def _merged(desk: PolicyDesk, base: str, head: str) -> str:
 def change_lines(judgement: Judgement) -> Iterator[str]:
     """Show a change to somebody who shall sign it."""
     decision, old, new = judgement.decision, judgement.old, judgement.new
-    yield f"base      {(old.commit or 'nothing applied yet')[:12]} on {escape_line(decision.change.ref)}"
+    base = old.commit[:12] if old.commit else "nothing: it is the first pack"
+    yield f"base      {base} on {escape_line(decision.change.ref)}"
     yield f"commit    {new.commit[:12]}"
     yield from diff_lines(decision.classification.diff)
-    yield from decision_lines(decision)
+    yield from finding_lines(decision)
 
 
 def _objection(judgement: Judgement, said: Said, person: Person) -> str:

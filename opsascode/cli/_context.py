@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from opsascode.cli._policy_desk import PolicyDesk
+    from opsascode.policy import Reason
     from opsascode.proof import TrustChain
     from opsascode.repo import People, Repository
     from opsascode.run import Rules, State
@@ -71,7 +72,12 @@ class Face:
         """
         from datetime import UTC, datetime  # noqa: PLC0415 - keeps --help quick
 
-        from opsascode.run import NotAppliedError, rules_of_pack, rules_of_work_tree  # noqa: PLC0415 - keeps --help quick
+        from opsascode.run import (  # noqa: PLC0415 - keeps --help quick
+            NotAppliedError,
+            Pins,
+            rules_of_pack,
+            rules_of_work_tree,
+        )
 
         desk = self.policies
         if desk.pin is None:
@@ -82,7 +88,11 @@ class Face:
                 "a trust root is pinned here, and no policy pack was applied yet: nothing may run",
                 advice="opsascode policy apply",
             )
-        return rules_of_pack(desk.store, name, pin=desk.pin.repository)
+        rules = rules_of_pack(desk.store, name, pin=desk.pin.repository)
+        if rules.root is not None and rules.root.root.version > desk.pin.version:
+            # Others may have applied it: whoever shows an older root from here on is not believed.
+            Pins(self.state).raise_to(rules.root, repository=desk.pin.repository, ref=rules.root.root.ref)
+        return rules
 
     @cached_property
     def policies(self) -> PolicyDesk:
@@ -100,6 +110,17 @@ class Face:
         from opsascode.run import trusted_chain  # noqa: PLC0415 - keeps --help quick
 
         return trusted_chain(self.repository, self.state)
+
+    def staleness(self) -> Reason | None:
+        """Say why what is known here may be too old for something that needs privileges; None where it is not."""
+        from datetime import UTC, datetime  # noqa: PLC0415 - keeps --help quick
+
+        from opsascode.run import staleness  # noqa: PLC0415 - keeps --help quick
+
+        chain = self.trusted()
+        if chain.current.root.max_staleness is None:
+            return None
+        return staleness(self.repository, self.state, chain, self.state.signer(os.environ), now=datetime.now(UTC))
 
     def people(self) -> People:
         """Give the people of the trust root that counts now.

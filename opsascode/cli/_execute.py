@@ -68,11 +68,13 @@ def judged(face: Face, resolution: Resolution, rules: Rules | None = None) -> Pe
     rules = rules or face.rules_for(resolution.plan.hosts)
     subject = subject_of(resolution, detect_trigger(os.environ))
     verdict = judge(rules.guardrails, subject, now=datetime.now(UTC))
-    unapplied = rules.unapplied(resolution.plan, face.repository.root)
-    if not unapplied:
+    against = [*rules.unapplied(resolution.plan, face.repository.root)]
+    if resolution.plan.trust is not None and (stale := face.staleness()) is not None:
+        against.append(stale)
+    if not against:
         return verdict
     others = verdict.reasons if isinstance(verdict, Refusal) else ()
-    return Refusal(plan_digest=subject.plan_digest, reasons=(*unapplied, *others))
+    return Refusal(plan_digest=subject.plan_digest, reasons=(*against, *others))
 
 
 def tell_refusal(face: Face, refusal: Refusal) -> int:

@@ -139,7 +139,8 @@ def diff(face: Face, before: str, after: str) -> int:
     desk = PolicyDesk(face=face)
     if before == "applied" and desk.log.current is None:
         raise UsageError("no policy pack is applied here", advice="say --from version:V or --from commit:ID")
-    old, new = (desk.store.snapshot(find(desk, each), protected_of(desk)) for each in (before, after))
+    old = desk.store.snapshot(find(desk, before), protected_of(desk))
+    new = desk.store.snapshot(find(desk, after), protected_of(desk), beside=old)
     found = diff_packs(old, new)
     if face.json:
         click.echo(json.dumps({"from": old.commit, "to": new.commit, **diff_json(found)}))

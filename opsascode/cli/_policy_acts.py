@@ -16,7 +16,7 @@ from opsascode.cli._options import format_option
 from opsascode.cli._policy import applied_json, find, tip_of
 from opsascode.cli._policy_desk import PolicyDesk, read_files
 from opsascode.cli._policy_enforce import push_pack
-from opsascode.cli._policy_text import decision_json, decision_lines, diff_lines
+from opsascode.cli._policy_text import decision_json, decision_lines, diff_lines, refused_for
 from opsascode.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def apply(face: Face, selector: str, approvals: Sequence[Path], reason: str) -> 
 
 
 def _apply(desk: PolicyDesk, selector: str, reason: str) -> int:
+    from opsascode.repo import guardrails_of  # noqa: PLC0415 - keeps --help quick
+
     face = desk.face
     desk.share()
     current, tip = desk.log.current, find(desk, selector) if selector else tip_of(desk)
@@ -72,6 +74,10 @@ def _apply(desk: PolicyDesk, selector: str, reason: str) -> int:
         return _nothing_to_do(face, current)
     if desk.log.locked:
         return _locked(face, current)
+    stale = face.staleness() if any(each.decision.needs.proposal for each in way) else None
+    if stale is not None:
+        return refused_for(face, (stale,))
+    guardrails_of(last.new.snapshot)  # a pack that cannot be used would stop every run
     run = push_pack(face, last)
     if isinstance(run, int):
         return run

@@ -189,7 +189,7 @@ class PolicyDesk:
 
         current = self.log.current
         return Memory(
-            least=max(1, self.needed_pin.version),
+            least=max(1, self.needed_pin.version, *(each.root_version for each in self.log.packs)),
             newest=current.pack.commit if current else None,
             consumed=self.log.consumed,
             debts=debts_of(self.log.statements, datetime.now(UTC)).all,

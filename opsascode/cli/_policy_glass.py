@@ -19,7 +19,7 @@ from opsascode.cli._console import escape_line, stamp
 from opsascode.cli._options import format_option
 from opsascode.cli._policy import find
 from opsascode.cli._policy_desk import PolicyDesk
-from opsascode.cli._policy_text import diff_lines, fault_lines
+from opsascode.cli._policy_text import diff_lines, refused_for
 from opsascode.cli._signing import choose_person, sign_statement
 from opsascode.errors import ExitCode, UsageError
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from opsascode.cli._context import Face
-    from opsascode.policy import Candidate, Debt, OldState, Reason
+    from opsascode.policy import Candidate, Debt, OldState
     from opsascode.proof import Statement
     from opsascode.repo import Person
 
@@ -147,11 +147,14 @@ def _break(desk: PolicyDesk, old: OldState, new: Candidate, envelope: bytes) -> 
     from opsascode.policy import classify, debts_of, judge_break_glass  # noqa: PLC0415 - keeps --help quick
     from opsascode.run import PackName, glass_statement, version_of  # noqa: PLC0415 - keeps --help quick
 
+    stale = desk.face.staleness()
+    if stale is not None:
+        return refused_for(desk.face, (stale,))
     now = datetime.now(UTC)
     trust = desk.judge().trust(old, new, classify(old, new))
     decision = judge_break_glass(trust, old, new, envelope, now, debts=debts_of(desk.log.statements, now))
     if not decision.allowed or decision.glass is None:
-        return _refused(desk.face, decision.faults)
+        return refused_for(desk.face, decision.faults)
     pack = PackName(commit=new.commit, scope=new.snapshot.digest, version=version_of(new.snapshot))
     entry = _record(desk, lambda ledger, pin: glass_statement(ledger, pin, envelope=envelope, pack=pack, now=now))
     glass = decision.glass
@@ -186,7 +189,7 @@ def ratify(face: Face, /, entry: int, **words: Unpack[_Words]) -> int:
         return _written(face, words["out"], envelope)
     judged = judge_ratification(desk.root, debt, envelope, now)
     if isinstance(judged, Reason):
-        return _refused(face, (judged,))
+        return refused_for(face, (judged,))
     said, _ = judged
     _record(desk, lambda ledger, pin: glass_statement(ledger, pin, envelope=envelope, pack=None, now=now))
     left = debts_of(PolicyDesk(face=face).log.statements, now)
@@ -250,13 +253,3 @@ def _written(face: Face, place: Path, envelope: bytes) -> int:
         json.dumps({"event": "signed", "file": str(place)}) if face.json else f"signed: {escape_line(str(place))}"
     )
     return ExitCode.DONE
-
-
-def _refused(face: Face, faults: Sequence[Reason]) -> int:
-    if face.json:
-        reasons = [{"code": each.code, "message": each.message, "mend": each.mend} for each in faults]
-        click.echo(json.dumps({"event": "refused", "reasons": reasons}))
-    else:
-        click.echo("refused: nothing is put in force", err=True)
-        click.echo("\n".join(fault_lines(faults)), err=True)
-    return ExitCode.REFUSED

@@ -5,10 +5,13 @@ Everything in it may come from a hostile commit: no markup, no mention and no wo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from opsascode.cli._console import escape_line
 from opsascode.cli._policy_text import SHOWN, class_words, direction_word, value_text
+
+_MARKUP: Final = re.compile(r"[\\|*~\[\]]|(?<!\w)_|_(?!\w)")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +33,7 @@ def markdown(decision: Decision) -> str:
         lines.append("")
     lines += [f"- **{each.level.value}** {_cell(each.message)}" for each in decision.classification.findings[:SHOWN]]
     lines += [
-        f"- host `{_cell(each.host)}` is no longer covered by {_cell(each.guardrail)}"
+        f"- host `{_code(each.host)}` is no longer covered by {_cell(each.guardrail)}"
         for each in diff.lost[:SHOWN]
         if not each.gone
     ]
@@ -77,7 +80,7 @@ def _row(change: FieldChange) -> str:
     cells = (
         direction_word(change.direction.value),
         _cell(change.document),
-        f"`{_cell(change.field)}`",
+        f"`{_code(change.field)}`",
         _cell(value_text(change.before)),
         _cell(value_text(change.after)),
     )
@@ -85,12 +88,12 @@ def _row(change: FieldChange) -> str:
 
 
 def _cell(text: str) -> str:
-    """Escape a text for a table of Markdown: no markup, no mention, no line break."""
-    return (
-        escape_line(text)
-        .replace("\\", "\\\\")
-        .replace("|", "\\|")
-        .replace("`", "'")
-        .replace("<", "&lt;")
-        .replace("@", "@\u200b")
-    )
+    """Escape a text for a table of Markdown: no markup, no link or image, no mention, no line break."""
+    plain = escape_line(text).replace("&", "&amp;").replace("`", "'").replace("<", "&lt;").replace("@", "@\u200b")
+    plain = plain.replace("://", ":\u200b//").replace("www.", "www\u200b.")
+    return _MARKUP.sub(r"\\\g<0>", plain)
+
+
+def _code(text: str) -> str:
+    """Escape a text between backquotes, where only they and the table's bars mean anything."""
+    return escape_line(text).replace("|", "\\|").replace("`", "'")

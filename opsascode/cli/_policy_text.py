@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from opsascode.cli._console import escape_line, wants_colour
+from opsascode.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from opsascode.cli._context import Face
     from opsascode.policy import Decision, FieldChange, PackDiff, Reason
     from opsascode.proof import Json
 
@@ -47,7 +49,21 @@ def diff_lines(diff: PackDiff) -> Iterator[str]:
 
 
 def decision_lines(decision: Decision) -> Iterator[str]:
-    """Show what a transition is, why, who agreed, and what is missing."""
+    """Show what a transition is, why, who agreed, and whether it may be."""
+    yield from finding_lines(decision)
+    yield verdict_line(decision)
+
+
+def verdict_line(decision: Decision) -> str:
+    """Say whether it may be, and what is missing."""
+    if decision.allowed:
+        return click.style("allowed", fg="green", bold=True) if wants_colour() else "allowed"
+    word = click.style("REFUSED", fg="red", bold=True) if wants_colour() else "REFUSED"
+    return f"{word}: {escape_line(decision.missing)}"
+
+
+def finding_lines(decision: Decision) -> Iterator[str]:
+    """Show what a transition is, why, and who agreed."""
     yield f"class     {class_words(decision)}"
     yield f"change    {decision.change.id}"
     for finding in decision.classification.findings[:SHOWN]:
@@ -60,11 +76,7 @@ def decision_lines(decision: Decision) -> Iterator[str]:
     for each in decision.declined:
         yield f"DECLINED  by {each.person}: {escape_line(each.reason)}"
     yield from fault_lines(decision.faults)
-    if decision.allowed:
-        yield click.style("allowed", fg="green", bold=True) if wants_colour() else "allowed"
-    else:
-        word = click.style("REFUSED", fg="red", bold=True) if wants_colour() else "REFUSED"
-        yield f"{word}: {escape_line(decision.missing)}"
+    yield from (f"note      {escape_line(each)}" for each in decision.notes)
 
 
 def fault_lines(faults: Sequence[Reason]) -> Iterator[str]:
@@ -73,6 +85,17 @@ def fault_lines(faults: Sequence[Reason]) -> Iterator[str]:
         yield f"  {fault.code}: {escape_line(fault.message)}"
         if fault.mend:
             yield f"    {escape_line(fault.mend)}"
+
+
+def refused_for(face: Face, faults: Sequence[Reason]) -> int:
+    """Say why nothing is put in force, and give the exit code."""
+    if face.json:
+        reasons = [{"code": each.code, "message": each.message, "mend": each.mend} for each in faults]
+        click.echo(json.dumps({"event": "refused", "reasons": reasons}))
+    else:
+        click.echo("refused: nothing is put in force", err=True)
+        click.echo("\n".join(fault_lines(faults)), err=True)
+    return ExitCode.REFUSED
 
 
 def class_words(decision: Decision) -> str:

@@ -23,6 +23,7 @@ MAX_DEPTH = 32
 MAX_INTEGER = 2**53 - 1
 """The largest integer every JSON reader keeps exactly (RFC 7493, 2.2)."""
 
+_SPACE = " \t\n\r"
 _BOM = b"\xef\xbb\xbf"
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _BEYOND_SURROGATES = re.compile("[\ue000-\U0010ffff]")
@@ -82,12 +83,10 @@ def parse_strict(data: bytes, *, max_bytes: int = 65536) -> Json:
 def _scan(text: str) -> Json:
     """Read JSON; what we wrote has no white space around it and needs no search for it, a third of the time."""
     value: Json
-    try:
-        value, end = _DECODER.raw_decode(text)
-    except json.JSONDecodeError:
-        end = -1
-    if end != len(text):
-        value = _DECODER.decode(text)
+    start = len(text) - len(text.lstrip(_SPACE)) if text[:1] in _SPACE else 0
+    value, end = _DECODER.raw_decode(text, start)
+    if end != len(text) and text[end:].strip(_SPACE):
+        raise json.JSONDecodeError("Extra data", text, end)
     return value
 
 

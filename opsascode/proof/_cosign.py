@@ -28,6 +28,7 @@ from opsascode.proof._highwater import HighWater, read_mark, write_mark
 from opsascode.proof._keys import PublicKey, sync_directory
 from opsascode.proof._merkle import HASH_BYTES
 from opsascode.proof._note import (
+    MAX_SIGNATURES,
     Checkpoint,
     check_name,
     open_checkpoint,
@@ -179,9 +180,12 @@ def add_lines(note: str, lines: str, witnesses: Sequence[PublicKey]) -> str:
     """Put the lines of known witnesses under a checkpoint; lines it has already, and those of others, stay out.
 
     Raises:
-        ProofError: a known witness's line does not fit the checkpoint.
+        ProofError: a known witness's line does not fit the checkpoint, or there are more lines than a note may have.
     """
-    for line in lines.splitlines(keepends=True):
+    listed = lines.splitlines(keepends=True)
+    if len(listed) > MAX_SIGNATURES:
+        raise CodedProofError(Code.NOTE, f"{len(listed)} lines of witnesses where at most {MAX_SIGNATURES} are allowed")
+    for line in listed:
         grown = note + (line if line.endswith("\n") else line + "\n")
         if (
             line.strip()

@@ -83,13 +83,14 @@ class Handover:
             statement.predicate_type != HANDOVER_TYPE
             or found.keys() != {"ledger", "team", "start", "stop"}
             or found["ledger"] != statement.subject_name
+            or not isinstance(found["team"], str)
             or type(start) is not int
             or type(stop) is not int
             or not 0 <= start < stop <= start + GROUP_ENTRIES
         ):
             raise CodedProofError(Code.HANDOVER, "not a hand-over of 1 to 256 entries of a ledger")
         root = bytes.fromhex(statement.subject_digest.removeprefix("sha256:"))
-        return cls(ledger=statement.subject_name, team=str(found["team"]), start=start, stop=stop, root=root)
+        return cls(ledger=statement.subject_name, team=found["team"], start=start, stop=stop, root=root)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

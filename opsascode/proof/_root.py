@@ -47,8 +47,9 @@ class TrustRoot:
     """One version of the trust root; `previous` is the payload digest of the version before it.
 
     `bridge_most` is how many of those who must agree may do so through a bridge to a forge, `witness_quorum` how many
-    witnesses a checkpoint needs, `rollback_window` how far back a value counts as one that was left, and `salt` what
-    makes two repositories with the same people two repositories.
+    witnesses a checkpoint needs, `max_staleness` how long ago the team's ledger may have been vouched for where
+    privileges are used (None: it is not asked), `rollback_window` how far back a value counts as one that was left, and
+    `salt` what makes two repositories with the same people two repositories.
     """
 
     version: int
@@ -61,6 +62,7 @@ class TrustRoot:
     roles: tuple[Role, ...]
     bridge_most: int = 1
     witness_quorum: int = 0
+    max_staleness: timedelta | None = None
     rollback_window: timedelta = ROLLBACK_WINDOW
     distrust: tuple[Distrust, ...] = ()
     salt: str
@@ -161,6 +163,7 @@ class TrustRoot:
             "roles": {each.name: _role(each) for each in self.roles},
             "bridge_most": self.bridge_most,
             "witness_quorum": self.witness_quorum,
+            "max_staleness_hours": None if self.max_staleness is None else self.max_staleness // timedelta(hours=1),
             "rollback_window_days": self.rollback_window.days,
             "distrust": {each.keyid: each.from_entry for each in self.distrust},
             "salt": self.salt,

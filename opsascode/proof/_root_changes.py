@@ -10,6 +10,7 @@ Not here: what follows from a weakening (`policy`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from opsascode.proof._root_parts import POLICY_APPROVER, MachineRole
@@ -142,6 +143,10 @@ def _limits(old: TrustRoot, new: TrustRoot) -> Iterator[RootChange]:
         yield _change(f"expires {new.expires:%Y-%m-%d}, before {old.expires:%Y-%m-%d}", weakens=False)
     yield from _number("approvals over a bridge", old.bridge_most, new.bridge_most, more_is_weaker=True)
     yield from _number("witnesses of a checkpoint", old.witness_quorum, new.witness_quorum)
+    if old.max_staleness != new.max_staleness:
+        weakens = new.max_staleness is None or (old.max_staleness is not None and new.max_staleness > old.max_staleness)
+        said = (_age(new.max_staleness), _age(old.max_staleness))
+        yield _change(f"the team's ledger may be unseen for {said[0]}, before for {said[1]}", weakens=weakens)
     yield from _number("days in which a value counts as left", old.rollback_window.days, new.rollback_window.days)
     if old.salt != new.salt:
         yield _change("another salt", weakens=False)
@@ -155,6 +160,10 @@ def _distrust(old: TrustRoot, new: TrustRoot) -> Iterator[RootChange]:
         elif before.get(keyid) != after[keyid]:
             later = keyid in before and after[keyid] > before[keyid]
             yield _change(f"key {keyid} is not believed from entry {after[keyid]} on", weakens=later)
+
+
+def _age(most: timedelta | None) -> str:
+    return "any time" if most is None else f"{most // timedelta(hours=1)} hours"
 
 
 def _number(what: str, old: int, new: int, *, more_is_weaker: bool = False) -> Iterator[RootChange]:

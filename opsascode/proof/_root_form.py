@@ -37,11 +37,12 @@ if TYPE_CHECKING:
 STAMP: Final = "%Y-%m-%dT%H:%M:%SZ"
 MAX_NUMBER: Final = 2**53 - 1
 MAX_DAYS: Final = 3650
+MAX_HOURS: Final = 8760
 
 _ROOT: Final = frozenset(
     {
         "version", "previous", "expires", "ref", "protected", "persons", "machines", "roles", "bridge_most",
-        "witness_quorum", "rollback_window_days", "distrust", "salt",
+        "witness_quorum", "max_staleness_hours", "rollback_window_days", "distrust", "salt",
     }
 )  # fmt: skip
 _PERSON: Final = frozenset({"name", "teams", "accounts", "emails", "forge", "keys"})
@@ -76,6 +77,7 @@ class RootReader:
             "roles": tuple(self._role(*each) for each in self._map(root["roles"], "its roles")),
             "bridge_most": self._integer(root["bridge_most"], "its bridge_most"),
             "witness_quorum": self._integer(root["witness_quorum"], "its witness_quorum"),
+            "max_staleness": self._hours(root["max_staleness_hours"]),
             "rollback_window": self._days(root["rollback_window_days"]),
             "distrust": tuple(
                 Distrust(keyid=keyid, from_entry=self._integer(entry, f"the entry from which {keyid[:60]!a} counts"))
@@ -196,6 +198,15 @@ class RootReader:
             self._fault(f"its rollback_window_days is {days}, and {MAX_DAYS} are the most")
             days = 0
         return timedelta(days=days)
+
+    def _hours(self, found: Json) -> timedelta | None:
+        if found is None:
+            return None
+        hours = self._integer(found, "its max_staleness_hours")
+        if not 1 <= hours <= MAX_HOURS:
+            self._fault(f"its max_staleness_hours is {hours}, where 1 to {MAX_HOURS} are allowed, or null")
+            hours = 1
+        return timedelta(hours=hours)
 
     def _moment(self, found: Json) -> datetime:
         text = self._text(found, "its expires")

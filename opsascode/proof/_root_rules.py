@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from opsascode.proof._codes import Code, Fault
-from opsascode.proof._root_form import MAX_DAYS, MAX_NUMBER
+from opsascode.proof._root_form import MAX_DAYS, MAX_HOURS, MAX_NUMBER
 from opsascode.proof._root_parts import (
     BREAK_GLASS,
     ROLLBACK_APPROVER,
@@ -105,13 +105,22 @@ def _about_limits(root: TrustRoot) -> Iterator[str]:
     witnesses = len(root.machine_keys(MachineRole.WITNESS))
     if not 0 <= root.witness_quorum <= witnesses:
         yield f"its witness_quorum is {root.witness_quorum}, and it has {witnesses} witnesses"
-    window = root.rollback_window
-    if not timedelta(days=1) <= window <= timedelta(days=MAX_DAYS) or window % timedelta(days=1):
-        yield f"its rollback window must be 1 to {MAX_DAYS} whole days"
+    yield from _about_times(root)
     yield from _twice((each.keyid for each in root.distrust), "the distrusted key")
     for one in root.distrust:
         if not _KEYID.fullmatch(one.keyid) or not 0 <= one.from_entry <= MAX_NUMBER:
             yield f"the distrust of {_shown(one.keyid)} must name a key by its fingerprint, and an entry from 0"
+
+
+def _about_times(root: TrustRoot) -> Iterator[str]:
+    if root.max_staleness is not None and not _is_whole(root.max_staleness, timedelta(hours=1), MAX_HOURS):
+        yield f"its max_staleness must be 1 to {MAX_HOURS} whole hours, or none"
+    if not _is_whole(root.rollback_window, timedelta(days=1), MAX_DAYS):
+        yield f"its rollback window must be 1 to {MAX_DAYS} whole days"
+
+
+def _is_whole(time: timedelta, unit: timedelta, most: int) -> bool:
+    return unit <= time <= most * unit and not time % unit
 
 
 def _about_persons(root: TrustRoot) -> Iterator[str]:

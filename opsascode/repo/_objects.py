@@ -196,8 +196,8 @@ class ObjectStore:
         """
         return dict(self.snapshot(commit, globs).files)
 
-    def snapshot(self, commit: str, protected: Sequence[str]) -> Snapshot:
-        """Give the protected set of a commit.
+    def snapshot(self, commit: str, protected: Sequence[str], *, beside: Snapshot | None = None) -> Snapshot:
+        """Give the protected set of a commit; files that one `beside` it has as well are not read again.
 
         Raises:
             UnsafeRepositoryError: E_MODE or E_PATH for what is no ordinary file; E_REPO_UNSAFE for far too much.
@@ -205,10 +205,15 @@ class ObjectStore:
         entries = self.entries(commit, protected)
         check_paths((each.path, each.mode) for each in entries)
         self._refuse_too_much(entries)
-        data = self.blobs({each.oid for each in entries})
+        known = {(each.path, each.mode, each.oid): each for each in (beside.files.values() if beside else ())}
+        data = self.blobs({each.oid for each in entries if (each.path, each.mode, each.oid) not in known})
         return snapshot_of(
             _full(commit),
-            (ProtectedFile.of(each.path, data[each.oid], mode=each.mode, oid=each.oid) for each in entries),
+            (
+                known.get((each.path, each.mode, each.oid))
+                or ProtectedFile.of(each.path, data[each.oid], mode=each.mode, oid=each.oid)
+                for each in entries
+            ),
         )
 
     def blobs(self, oids: Iterable[str]) -> dict[str, bytes]:

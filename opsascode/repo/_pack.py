@@ -1,7 +1,7 @@
 """What does the policy pack as of a commit say: its version, what enforces it, and which guardrails it holds?
 
 Read from the verified bytes of a snapshot, never from the working tree. Any document in `policies/` that cannot be used
-makes the whole pack unusable, as it might be the one that matters.
+makes the guardrails of the whole pack unusable, as it might be the one that matters.
 
 Not here: checking documents on disk (`_check`), and what differs between two packs (`policy`).
 """
@@ -21,7 +21,7 @@ from opsascode.repo._source import load_source
 from opsascode.repo._walk import PACK_FILE, POLICIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from opsascode.repo._documents import Guardrail, PolicyPack
     from opsascode.repo._facts import DocumentFacts
@@ -36,9 +36,9 @@ def pack_of(snapshot: Snapshot) -> PolicyPack | None:
     """Give the document `policies/pack.yml` of a snapshot, None where it has none.
 
     Raises:
-        InvalidDocumentsError: a document in `policies/` has problems.
+        InvalidDocumentsError: it has problems.
     """
-    found = (each for path, each in _documents(snapshot) if path == PACK_FILE and kind_of(each) is Kind.POLICY_PACK)
+    found = (each for _, each in _documents(snapshot, [PACK_FILE]) if kind_of(each) is Kind.POLICY_PACK)
     document = next(found, None)
     return None if document is None else build_pack(document, _source(snapshot, PACK_FILE))
 
@@ -51,14 +51,15 @@ def guardrails_of(snapshot: Snapshot) -> tuple[Guardrail, ...]:
     """
     return tuple(
         build_guardrail(each, _source(snapshot, path))
-        for path, each in _documents(snapshot)
+        for path, each in _documents(snapshot, sorted(snapshot.files))
         if kind_of(each) is Kind.GUARDRAIL
     )
 
 
-def _documents(snapshot: Snapshot) -> Iterator[tuple[str, SourceDocument]]:
-    """Give all documents of `policies/`, once it is clear that none has a problem."""
-    paths = [path for path in sorted(snapshot.files) if path.startswith(f"{POLICIES}/") and is_document(path)]
+def _documents(snapshot: Snapshot, among: Sequence[str]) -> Iterator[tuple[str, SourceDocument]]:
+    """Give the documents of `policies/` among some paths, once it is clear that none of them has a problem."""
+    documents = (path for path in among if path.startswith(f"{POLICIES}/") and is_document(path))
+    paths = [path for path in documents if path in snapshot.files]
     problems: list[Problem] = []
     located: list[tuple[str, DocumentFacts]] = []
     for path in paths:

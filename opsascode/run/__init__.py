@@ -35,12 +35,14 @@ if TYPE_CHECKING:
     from opsascode.run._exchange import Exchange
     from opsascode.run._figures import Figures, figures, percentile
     from opsascode.run._follow import AnswerSeen, AskSeen, Follower, Sight, StageSeen, WaitsFor, waits_for
+    from opsascode.run._fresh import staleness
     from opsascode.run._history import RUNNING, UNFINISHED, WAITING, History, PastRun, Query, RunSummary
     from opsascode.run._history_files import PastStage, RunFiles
     from opsascode.run._journal import Ended, Evidence, HostResult, HostStatus, JournalEvent, Retried, TaskStarted
     from opsascode.run._judging import Judgement, Memory, TransitionJudge, chain_of_snapshot
     from opsascode.run._ledger_records import ledger_records
     from opsascode.run._life import Dispatcher, LifeState
+    from opsascode.run._moored import require_moored
     from opsascode.run._pack_book import PackBook, record_applied
     from opsascode.run._pack_names import PackVersion, find_pack, pack_versions, version_of
     from opsascode.run._packs import (
@@ -55,7 +57,6 @@ if TYPE_CHECKING:
     )
     from opsascode.run._past import NotNow, Past, past_to_resume, past_to_undo
     from opsascode.run._perform import LockedOut, RunReport, Waiting, perform, take_up
-    from opsascode.run._moored import require_moored
     from opsascode.run._pins import Pins, RootPin, UnpinnedError, pin_statement, trusted_chain
     from opsascode.run._plan import MovedError, Plan, PlannedStep, read_plan, what_moved
     from opsascode.run._record import Actor, Phase, Purpose, Tools
@@ -127,6 +128,7 @@ _ROOMS = {
         "unlock_request",
         "unlock_statement",
     ),
+    "_fresh": ("staleness",),
     "_moored": ("require_moored",),
     "_pins": ("Pins", "RootPin", "UnpinnedError", "pin_statement", "trusted_chain"),
     "_perform": ("LockedOut", "RunReport", "Waiting", "perform", "take_up"),
@@ -278,6 +280,7 @@ __all__ = [
     "split_waves",
     "spoken",
     "spoken_so_far",
+    "staleness",
     "subject_of",
     "take_up",
     "team_keys",

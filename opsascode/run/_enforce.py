@@ -10,7 +10,7 @@ Not here: judging the plan by them (`policy`), applying a pack (`_judging`, `_pa
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +23,7 @@ from opsascode.run._judging import chain_of_snapshot
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from opsascode.proof import SignedRoot
     from opsascode.repo import Guardrail, ObjectStore, Repository, Snapshot
     from opsascode.run._packs import PackName
     from opsascode.run._plan import Plan
@@ -38,11 +39,12 @@ class NotAppliedError(OpsError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What holds for runs: the guardrails, and the pack they are from; without one, the work tree."""
+    """What holds for runs: the guardrails, the pack they are from, and its trust root; without them, the work tree."""
 
     guardrails: tuple[Guardrail, ...]
     snapshot: Snapshot | None = None
     protected: tuple[str, ...] = ()
+    root: SignedRoot | None = None
 
     def unapplied(self, plan: Plan, root: Path) -> tuple[Reason, ...]:
         """Name what the plan was resolved from that is protected and not as it was applied."""
@@ -89,15 +91,16 @@ def rules_of_pack(store: ObjectStore, name: PackName, *, pin: str) -> Rules:
             f"commit {name.commit[:12]} does not hold the policy pack that was applied",
             advice="the objects of this repository were tampered with: clone it again",
         )
-    return rules_of_snapshot(snapshot, protected)
+    return replace(rules_of_snapshot(snapshot, protected), root=chain.current)
 
 
 def _unapplied(rules: Rules, plan: Plan, root: Path, snapshot: Snapshot) -> Iterator[Reason]:
     for pin in (plan.source, *plan.pins):
         if is_protected(pin.path, rules.protected) and _digest(snapshot, pin.path) != pin.digest:
             yield _reason(rules, pin.path)
-    variables = (f"{Path(source).parent.as_posix()}/{each}" for source in plan.inventory_sources for each in _VARIABLES)
-    places = (_SETTINGS, *(tree.path for tree in plan.trees), *plan.inventory_sources, *map(os.path.normpath, variables))
+    beside = (Path(source).parent / each for source in plan.inventory_sources for each in _VARIABLES)
+    variables = (each.as_posix() for each in beside)
+    places = (_SETTINGS, *(tree.path for tree in plan.trees), *plan.inventory_sources, *variables)
     for place in dict.fromkeys(places):
         for path in sorted({*_files(root, place), *_applied_files(snapshot, place)}):
             if is_protected(path, rules.protected) and _digest(snapshot, path) != _on_disk(root, path):

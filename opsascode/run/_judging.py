@@ -84,7 +84,7 @@ class TransitionJudge:
         root = chain.current.root
         protected = root.protected
         before = self.store.snapshot(old, protected) if old else EMPTY_SNAPSHOT
-        after = self.store.snapshot(new, protected)
+        after = self.store.snapshot(new, protected, beside=before)
         past = Past()
         if old:
             past = gather_past(

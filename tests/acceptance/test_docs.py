@@ -36,9 +36,17 @@ def test_there_are_examples_to_check() -> None:
 def test_every_document_shown_is_valid(world: World, example: tuple[str, str]) -> None:
     _, text = example
     document = yaml.safe_load(text)
-    name = "pack" if document["kind"] == "PolicyPack" else document["metadata"]["name"]  # there is one pack, in one place
+    name = (
+        "pack" if document["kind"] == "PolicyPack" else document["metadata"]["name"]
+    )  # there is one pack, in one place
     (world.root / FOLDERS[document["kind"]]).mkdir(exist_ok=True)
     (world.root / FOLDERS[document["kind"]] / f"{name}.yml").write_text(text, encoding="utf-8")
+    bound = document["spec"].get("enforce")
+    if bound:
+        given = ", ".join(f"{each}: {{type: boolean}}" for each in bound.get("parameters", {}))
+        used = " ".join(f"{{{{ {each} }}}}" for each in bound.get("parameters", {}))
+        steps = f'- id: push\n  title: Push\n  task: {{ansible.builtin.debug: {{msg: "{used}"}}}}'
+        world.runbook(bound["runbook"], steps, parameters=f"{{{given}}}")
     answer = world.ops("check")
     assert answer.code == 0, answer.out
 

@@ -181,6 +181,19 @@ def test_nothing_runs_before_a_pack_is_applied(tmp_path: Path) -> None:
     assert world.ops("run", "hello", "-y").code == 0
 
 
+def test_a_pack_that_cannot_be_used_is_not_applied(team: Team) -> None:
+    team.branch("broken", {"policies/more.yml": "kind: Guardrail\nspec: [\n"})
+    said = team.say("bob", "broken", "--propose", "--reason", "x")
+    assert said.code == 0, said.err
+    assert "cannot be read" in said.out
+    assert [team.say(name, "broken").code for name in ("alice", "carol")] == [0, 0]
+    team.merge("broken")
+    refused = team.world.ops("policy", "apply")
+    assert refused.code == 3, refused.out + refused.err
+    assert "policies/more.yml" in refused.err
+    assert team.world.ops("run", "hello", "-y").code == 0
+
+
 def test_an_approval_goes_on_counting_while_the_base_moves_beside_it(team: Team) -> None:
     team.branch("narrower", {"policies/limits.yml": guardrail(3)})
     assert team.say("bob", "narrower").code == 0

@@ -10,11 +10,21 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from opsascode.policy import Change, ChangeStatement, ForgeReview, ReviewState, Said, SeenCheckpoint
+from opsascode.policy import (
+    BreakGlass,
+    Change,
+    ChangeStatement,
+    ForgeReview,
+    Ratification,
+    ReviewState,
+    Said,
+    SeenCheckpoint,
+)
 from opsascode.proof import (
     BREAK_GLASS,
     Checkpoint,
     Distrust,
+    Handover,
     KeyPurpose,
     MachineRole,
     Statement,
@@ -219,16 +229,48 @@ def review() -> ForgeReview:
     )
 
 
+def glass() -> BreakGlass:
+    """What one person signs in an emergency."""
+    return BreakGlass(
+        person="dave",
+        incident="INC-123",
+        change=change(),
+        paths=("policies/a.yml", "policies/b.yml"),
+        hosts=("web1", "web2"),
+        reason="nobody can deploy",
+        issued=NOW - timedelta(minutes=5),
+        expires=NOW + timedelta(hours=2),
+        nonce="1" * 32,
+    )
+
+
+def ratification() -> Ratification:
+    """What somebody else signs who looked at it afterwards."""
+    return Ratification(
+        person="bob",
+        glass=sha256_digest(b"glass"),
+        reason="seen",
+        issued=NOW - timedelta(minutes=5),
+        expires=NOW + timedelta(hours=2),
+        nonce="2" * 32,
+    )
+
+
+def handover() -> Handover:
+    """A machine's word about its ledger."""
+    return Handover(ledger=ORIGIN, team="opsascode/team", start=0, stop=5, root=leaf_hash(b"root"))
+
+
 def predicate(made: Statement) -> bytes:
     """What of a statement is bent before it is signed."""
     return canonical_bytes(dict(made.predicate))
 
 
-def approvals() -> Iterator[bytes]:
+@cache
+def approvals() -> tuple[bytes, ...]:
     """Approvals of a run, as bob signs them."""
-    for each in (approval("bob"), approval("bob", run=None, requester=None, role=None)):
-        yield BOB.envelope(each)
-    yield BOBS_TOKEN.envelope(approval("bob"))
+    early = approval("bob", run=None, requester=None, role=None)
+    return BOB.envelope(approval("bob")), BOB.envelope(early), BOBS_TOKEN.envelope(approval("bob"))
 
 
 def documents() -> Iterator[bytes]:
@@ -240,7 +282,7 @@ def documents() -> Iterator[bytes]:
     yield b"- &a !!str x\n- *a\n- ? [b]\n  : c\n- <<: {d: e}\n--- %x\n...\n%YAML 1.2\n---\n'it''s'\n"
 
 
-def events() -> Iterator[bytes]:
+@cache
+def events() -> tuple[bytes, ...]:
     """What a forge sent."""
-    for path in sorted((HERE / "tests/policy/github_events").rglob("*.json")):
-        yield path.read_bytes()
+    return tuple(path.read_bytes() for path in sorted((HERE / "tests/policy/github_events").rglob("*.json")))

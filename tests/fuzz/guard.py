@@ -71,23 +71,24 @@ def from_hexdump(text: str) -> bytes:
     return b"".join(bytes.fromhex(line[10:57]) for line in text.splitlines() if not line.startswith("#"))
 
 
-def examine(name: str, run: Callable[[bytes], None], data: bytes) -> Finding | None:
-    """Let a parser read some bytes, and say what is wrong with its answer."""
+def examine(name: str, run: Callable[[bytes], None], data: bytes, *, slower: int = 1) -> Finding | None:
+    """Let a parser read some bytes, and say what is wrong with its answer; it may take so many times as long."""
+    most = MOST_SECONDS * slower
     held, began = _peak(forget=True), time.process_time()
     what = told = ""
     try:
-        with _no_longer_than(MOST_SECONDS * 2):
+        with _no_longer_than(most * 2):
             run(data)
     except OpsError:
         pass
     except TooSlow:
-        what, told = f"no answer within {MOST_SECONDS * 2:.0f} s", traceback.format_exc()
+        what, told = f"no answer within {most * 2:.0f} s", traceback.format_exc()
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is the finding
         what, told = f"{type(error).__name__}: {str(error)[:200]}", traceback.format_exc()
     took, risen = time.process_time() - began, _peak() - held
-    if not what and took > MOST_SECONDS:
+    if not what and took > most:
         what = f"took {took:.1f} s of processor time"
     if not what and risen > MOST_MEMORY:
         what = f"took {risen >> 20} MiB"

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _OF_LIBFUZZER = 1 / 3
 """The part of inputs that libFuzzer bends in its own way."""
 
+_SLOWER = 4
+"""How many times as long the code takes while atheris looks; what is too slow by itself is too slow by far."""
+
 with atheris.instrument_imports(include=["opsascode.proof", "opsascode.policy", "opsascode.repo"]):
     # The doors load their rooms late: here they are all loaded while atheris looks.
     for _house in ("proof", "policy"):
@@ -39,7 +42,7 @@ def search(target: Target, seconds: float, seed: int, corpus: Path) -> None:
         (corpus / str(index)).write_bytes(each)
 
     def one(data: bytes) -> None:
-        finding = examine(target.name, target.run, data)
+        finding = examine(target.name, target.run, data, slower=_SLOWER)
         if finding:
             print(keep(finding, seed), flush=True)
             os._exit(1)

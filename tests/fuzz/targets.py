@@ -7,20 +7,32 @@ behind a signature is reached too, as an insider with a key can reach it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from opsascode.policy import Approval, ApprovalNeed, ChangeStatement, ForgeReview, Said, judge_approvals
+from opsascode.policy import (
+    Approval,
+    ApprovalNeed,
+    BreakGlass,
+    ChangeStatement,
+    ForgeReview,
+    Ratification,
+    Said,
+    judge_approvals,
+)
 from opsascode.policy._say import Asked, Say, hear
 from opsascode.policy._trust_change import expiry_note
 from opsascode.proof import (
     PAYLOAD_TYPE,
     ROOT_TYPE,
     CodedProofError,
+    Handover,
     NoteKey,
     PersonKey,
     PublicKey,
     Statement,
+    add_lines,
     armor,
     canonical_bytes,
     cosignatures,
@@ -51,7 +63,6 @@ from opsascode.repo import load_source
 from tests.fuzz import corpus
 from tests.fuzz.guard import BrokenError
 from tests.people import ALICE, BOB, BOBS_TOKEN, NOW, PEOPLE, PLAN, ROLE, RUN, approval
-from tests.trust import signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -145,6 +156,11 @@ def _note(data: bytes) -> None:
         must(not seen or any(text.startswith(each.partition("\n\n")[0]) for each in notes), "no witness saw this")
     except CodedProofError:
         pass
+    try:
+        grown = add_lines(notes[-1], text, [corpus.WITNESS.public_key])
+        must(len(cosignatures(grown, [corpus.WITNESS.public_key])) == 1, "a witness is counted twice")
+    except CodedProofError:
+        pass
     checkpoint = open_checkpoint(text, [corpus.LEDGER.public_key], origin=corpus.ORIGIN)
     must(any(text.startswith(each.partition("\n\n")[0] + "\n\n") for each in notes), f"nobody signed {checkpoint}")
 
@@ -182,7 +198,7 @@ def _root_content(data: bytes) -> None:
         predicate=content if isinstance(content, dict) else {},
     )
     payload = statement_payload(made)
-    first = signed(corpus.roots()[0], ALICE, BOB)
+    first = corpus.chain()[0]
     faults: list[CodedProofError] = []
     for before in ([], [first]):
         try:
@@ -242,6 +258,7 @@ def _approval_content(data: bytes) -> None:
     must(Approval.of(made).statement() == made, "an approval is read as another one")
 
 
+@cache
 def _asked() -> Asked:
     return Asked.of(
         corpus.change(),
@@ -253,14 +270,16 @@ def _asked() -> Asked:
     )
 
 
-def _change_seeds() -> Iterable[bytes]:
-    for person, hand, said in (("alice", ALICE, Said.PROPOSE), ("bob", BOB, Said.APPROVE), ("bob", BOB, Said.DECLINE)):
-        yield hand.envelop(statement_payload(corpus.say(person, said).statement()))
-    yield seal(corpus.review().statement(), corpus.BRIDGE)
+@cache
+def _statements() -> tuple[bytes, ...]:
+    """Statements about the change: of two persons, and of the bridge."""
+    said = (("alice", ALICE, Said.PROPOSE), ("bob", BOB, Said.APPROVE), ("bob", BOB, Said.DECLINE))
+    signed_by = (hand.envelop(statement_payload(corpus.say(name, what).statement())) for name, hand, what in said)
+    return (*signed_by, seal(corpus.review().statement(), corpus.BRIDGE))
 
 
 def _change(data: bytes) -> None:
-    honest = {payload_digest(each) for each in _change_seeds()}
+    honest = {payload_digest(each) for each in _statements()}
     said = hear(_asked(), data)
     must(not isinstance(said, Say) or said.digest in honest, "nobody signed this")
 
@@ -284,6 +303,25 @@ def _review_content(data: bytes) -> None:
     must(ForgeReview.of(made).statement() == made, "a review is read as another one")
 
 
+def _glass_content(data: bytes) -> None:
+    made = _about(data, corpus.glass().statement().predicate_type)
+    must(BreakGlass.of(made).statement() == made, "a broken glass is read as another one")
+
+
+def _ratification_content(data: bytes) -> None:
+    found = parse_strict(data)
+    content: dict[str, Json] = found if isinstance(found, dict) else {}
+    made = corpus.ratification().statement()
+    made = replace(made, subject_digest=str(content.get("glass")), predicate=content)
+    must(Ratification.of(made).statement() == made, "a ratification is read as another one")
+
+
+def _handover_content(data: bytes) -> None:
+    found = parse_strict(data)
+    made = replace(corpus.handover().statement(), predicate=found if isinstance(found, dict) else {})
+    must(Handover.of(made).statement() == made, "a hand-over is read as another one")
+
+
 def _yaml(data: bytes) -> None:
     source = load_source(data, "policies/x.yml")
     must(source.problems or source.documents, "neither a document nor a problem")
@@ -302,7 +340,7 @@ def _forge(data: bytes) -> None:
 
     found = parse_strict(data, max_bytes=MIB)
     listed = found if isinstance(found, list) else [found]
-    reviews_of(json.loads(next(iter(corpus.events()))), listed)
+    reviews_of(json.loads(corpus.events()[0]), listed)
     pull_request_of(found)
     reviews_of(found, listed)
 
@@ -333,7 +371,7 @@ def _all() -> tuple[Target, ...]:
         Target(name="sshsig", run=_sshsig, seeds=corpus.signatures, most=5 * KIB),
         Target(name="armor", run=_armor, seeds=lambda: [armor(each).encode() for each in corpus.signatures()]),
         Target(name="key", run=_key, seeds=_keys, most=8 * KIB),
-        Target(name="note", run=_note, seeds=lambda: [each.encode() for each in tree()[1]]),
+        Target(name="note", run=_note, seeds=_notes),
         Target(name="proof", run=_proof, seeds=lambda: [tree()[2][3].encode(), tree()[2][0].encode()]),
         Target(name="receipt", run=_receipt, seeds=lambda: [corpus.receipt()], most=4 * MIB),
         Target(name="root", run=_root, seeds=lambda: [corpus.chain()[0], b"\n".join(corpus.chain())], most=140 * KIB),
@@ -350,10 +388,25 @@ def _all() -> tuple[Target, ...]:
                 corpus.predicate(approval(**each).statement()) for each in ({}, {"run": None, "role": None})
             ],
         ),
-        Target(name="change", run=_change, seeds=_change_seeds),
+        Target(name="change", run=_change, seeds=_statements),
         Target(name="change-content", run=_change_content, seeds=lambda: [corpus.predicate(corpus.say().statement())]),
         Target(
             name="review-content", run=_review_content, seeds=lambda: [corpus.predicate(corpus.review().statement())]
+        ),
+        Target(
+            name="glass-content",
+            run=_glass_content,
+            seeds=lambda: [corpus.predicate(corpus.glass().statement())],
+        ),
+        Target(
+            name="ratification-content",
+            run=_ratification_content,
+            seeds=lambda: [corpus.predicate(corpus.ratification().statement())],
+        ),
+        Target(
+            name="handover-content",
+            run=_handover_content,
+            seeds=lambda: [corpus.predicate(corpus.handover().statement())],
         ),
         Target(name="yaml", run=_yaml, seeds=corpus.documents, most=MIB + KIB),
         Target(name="document", run=_document, seeds=corpus.documents, most=256 * KIB),
@@ -363,6 +416,12 @@ def _all() -> tuple[Target, ...]:
             name="request", run=_request, seeds=lambda: [each.encode() for each in corpus.requests()], most=140 * KIB
         ),
     )
+
+
+def _notes() -> Iterable[bytes]:
+    """Checkpoints, and the line of a witness alone."""
+    yield from (each.encode() for each in corpus.tree()[1])
+    yield corpus.tree()[1][-1].splitlines(keepends=True)[-1].encode()
 
 
 def _keys() -> Iterable[bytes]:

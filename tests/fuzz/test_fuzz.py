@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 
 from opsascode.errors import OpsError
-from opsascode.proof import CodedProofError, parse_strict, signed_key, verify_receipt
+from opsascode.proof import CodedProofError, Handover, parse_strict, signed_key, verify_receipt
 from opsascode.repo import load_source
 from tests.fuzz import corpus
 from tests.fuzz.guard import BrokenError, Finding, examine, from_hexdump
@@ -27,6 +28,7 @@ MOST = 48 * 1024
 
 REFUSED_AS_THEY_STAND = {
     "statement": 1,  # an object that is no statement
+    "note": 1,  # a line of a witness is no checkpoint
     "key": 2,  # what is no verifier key is refused by the last reader
     "proof": 1,  # the proof of another entry
     "forge": 3,  # a list of reviews is no event, and an event no review
@@ -66,6 +68,7 @@ SLOW: dict[str, tuple[str, bytes]] = {
         b'{"format":"x","records":[' + b"[],[]," * 2**20 + b'[]],"attachments":[]}',
     ),
     "a receipt of nothing but objects": ("receipt", b'{"format":"x","records":[' + b'{"a":[]},' * 2**20 + b"[]]}"),
+    "an answer of a witness with more lines than a note has": ("note", "— x AAAAAAA=\n".encode() * 4000),
     "a document of nothing but lists": ("yaml", b"- - - - - - - - a\n" * 58_000),
 }
 
@@ -101,6 +104,22 @@ def test_a_signature_names_no_other_key_than_the_one_in_it() -> None:
     with pytest.raises(CodedProofError) as told:
         signed_key(blob)
     assert told.value.code == "E_KEY_TYPE"
+
+
+@pytest.mark.parametrize("team", [None, 7, ["opsascode/team"]])
+def test_a_hand_over_names_its_log_in_one_way(team: object) -> None:
+    made = corpus.handover().statement()
+    with pytest.raises(CodedProofError):
+        Handover.of(replace(made, predicate={**made.predicate, "team": team}))
+
+
+@pytest.mark.parametrize("around", ["", " ", "\n\t\r "])
+def test_white_space_around_json_is_all_that_may_stand_there(around: str) -> None:
+    written = f"{around}[1]{around}".encode()
+    assert parse_strict(written) == [1]
+    for bad in (written + b",", written + b"\x0b", b"\x0b" + written, "\u00a0".encode() + written, around.encode()):
+        with pytest.raises(CodedProofError):
+            parse_strict(bad)
 
 
 # The guard itself.

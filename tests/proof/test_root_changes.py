@@ -122,6 +122,8 @@ PAIRS: list[tuple[str, dict[str, Any], dict[str, Any], bool, bool]] = [
     ("a bridge's key", {"machines": (BRIDGE,)}, {"machines": (replace(BRIDGE, key=Hand("hub 2").key.public),)}, True, True),
     ("approvals over the bridge", {}, {"bridge_most": 2}, True, False),
     ("witnesses asked for", {"machines": (WITNESS,)}, {"machines": (WITNESS,), "witness_quorum": 1}, False, True),
+    ("how old the ledger may be", {}, {"max_staleness": timedelta(hours=24)}, False, True),
+    ("an older ledger", {"max_staleness": timedelta(hours=24)}, {"max_staleness": timedelta(hours=25)}, True, False),
     ("the window", {}, {"rollback_window": timedelta(days=90)}, True, False),
     ("distrust", {}, {"distrust": (KNOWN,)}, False, True),
     ("distrust from an earlier entry", {"distrust": (KNOWN,)}, {"distrust": (replace(KNOWN, from_entry=9),)}, False, True),

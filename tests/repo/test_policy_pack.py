@@ -114,5 +114,7 @@ def test_guardrails_of_a_snapshot_are_those_of_its_bytes() -> None:
 def test_one_document_that_cannot_be_used_makes_the_pack_unusable(bad: dict[str, str]) -> None:
     with pytest.raises(InvalidDocumentsError):
         guardrails_of(snapshot(fine=guardrail("fine"), **bad))
+    found = pack_of(snapshot(pack=PACK, **bad))
+    assert found is not None
     with pytest.raises(InvalidDocumentsError):
-        pack_of(snapshot(pack=PACK, **bad))
+        pack_of(snapshot(pack="a: ["))
