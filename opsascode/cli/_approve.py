@@ -41,7 +41,7 @@ class _Words(TypedDict):
     yes: bool
 
 
-_RUN: Final = re.compile(r"latest|[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
+_RUN: Final = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,15 +122,26 @@ class Face:
             return None
         return staleness(self.repository, self.state, chain, self.state.signer(os.environ), now=datetime.now(UTC))
 
+    def ruling(self) -> TrustChain:
+        """Give the trust root by which runs are approved: a looser version counts only once it is applied.
+
+        Raises:
+            ProofError: as `trusted`, or what was recorded about packs cannot be read.
+        """
+        from opsascode.run import held_back  # noqa: PLC0415 - keeps --help quick
+
+        current = self.policies.log.current
+        return held_back(self.trusted(), current.root_version) if current else self.trusted()
+
     def people(self) -> People:
-        """Give the people of the trust root that counts now.
+        """Give the people of the trust root by which runs are approved now.
 
         Raises:
             ProofError: as `trusted`.
         """
         from opsascode.repo import people_of  # noqa: PLC0415 - keeps --help quick
 
-        newest = self.trusted().current
+        newest = self.ruling().current
         return people_of(newest.root, newest.digest)
 
 

@@ -73,7 +73,7 @@ def resolve_words(face: Face, runbook: str, words: PlanWords, keyring: Keyring) 
         texts=texts,
         values=values,
         secrets=secrets,
-        trusted=face.trusted,
+        trusted=face.ruling,
         rules=face.rules_for,
     )
     return resolve(face.repository, request, environ=os.environ, cache=cache_directory())
@@ -99,13 +99,13 @@ def resolve_plan_file(
         limit=written.limit,
         values=written.values_for(document),
         secrets=keyring.secrets(document, secret_words, (), os.environ),
-        trusted=(lambda: _as_planned(face.trusted(), written.root_version)) if asks_nobody else face.trusted,
+        trusted=(lambda: _as_planned(face.ruling(), written.root_version)) if asks_nobody else face.ruling,
         rules=face.rules_for,
     )
     resolution = resolve(face.repository, request, environ=os.environ, cache=cache_directory())
     if resolution.plan.digest != written.digest:
         raise MovedError(what_moved(written.content, resolution.plan.to_json()))
-    return replace(resolution, trusted=face.trusted)
+    return replace(resolution, trusted=face.ruling)
 
 
 def _as_planned(chain: TrustChain, version: int) -> TrustChain:

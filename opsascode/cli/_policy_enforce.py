@@ -79,5 +79,5 @@ def _resolve(face: Face, pack: PolicyPack, rules: Rules, snapshot: Snapshot, dir
         "pack_version": pack.metadata.version or "",
     }
     values = {**{name: value for name, value in told.items() if name in asked}, **enforce.parameters}
-    request = Request(runbook=document, limit=enforce.limit, values=values, rules=lambda _: rules, trusted=face.trusted)
+    request = Request(runbook=document, limit=enforce.limit, values=values, rules=lambda _: rules, trusted=face.ruling)
     return resolve(face.repository, request, environ=os.environ, cache=cache_directory())

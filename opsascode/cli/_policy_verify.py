@@ -76,7 +76,8 @@ def verify(  # noqa: PLR0913 - one parameter for each option
     if summary is not None:
         with summary.open("a", encoding="utf-8") as file:
             file.write(markdown(decision))
-    text = json.dumps(decision_json(decision)) if face.json else "\n".join((*change_lines(judgement), verdict_line(decision)))
+    shown = "\n".join((*change_lines(judgement), verdict_line(decision)))
+    text = json.dumps(decision_json(decision)) if face.json else shown
     # GitHub's runner takes an old form of commands in the middle of any line.
     click.echo(text.replace("##[", "##\\u005b") if github else text)
     if github:

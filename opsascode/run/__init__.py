@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     )
     from opsascode.run._past import NotNow, Past, past_to_resume, past_to_undo
     from opsascode.run._perform import LockedOut, RunReport, Waiting, perform, take_up
-    from opsascode.run._pins import Pins, RootPin, UnpinnedError, pin_statement, trusted_chain
+    from opsascode.run._pins import Pins, RootPin, UnpinnedError, held_back, pin_statement, trusted_chain
     from opsascode.run._plan import MovedError, Plan, PlannedStep, read_plan, what_moved
     from opsascode.run._record import Actor, Phase, Purpose, Tools
     from opsascode.run._recover import Recovered, Rescue
@@ -130,7 +130,7 @@ _ROOMS = {
     ),
     "_fresh": ("staleness",),
     "_moored": ("require_moored",),
-    "_pins": ("Pins", "RootPin", "UnpinnedError", "pin_statement", "trusted_chain"),
+    "_pins": ("Pins", "RootPin", "UnpinnedError", "held_back", "pin_statement", "trusted_chain"),
     "_perform": ("LockedOut", "RunReport", "Waiting", "perform", "take_up"),
     "_plan": ("MovedError", "Plan", "PlannedStep", "read_plan", "what_moved"),
     "_record": ("Actor", "Phase", "Purpose", "Tools"),
@@ -251,6 +251,7 @@ __all__ = [
     "find_collections",
     "find_pack",
     "glass_statement",
+    "held_back",
     "install_collections",
     "kept_approvals",
     "ledger_records",

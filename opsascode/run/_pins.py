@@ -28,7 +28,9 @@ from opsascode.proof import (
     CodedProofError,
     Json,
     Statement,
+    TrustChain,
     canonical_bytes,
+    loosens,
     parse_strict,
     read_chain,
 )
@@ -39,7 +41,7 @@ from opsascode.run._plan import RootUsed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from opsascode.proof import SignedRoot, TrustChain
+    from opsascode.proof import SignedRoot
     from opsascode.repo import Repository
     from opsascode.run._cut import Stage
     from opsascode.run._state import State
@@ -268,6 +270,19 @@ def root_used(stages: Sequence[Stage], trusted: Callable[[], TrustChain] | None)
         return None
     newest = trusted().current
     return RootUsed(version=newest.root.version, digest=newest.digest)
+
+
+def held_back(chain: TrustChain, applied: int) -> TrustChain:
+    """Give a chain up to the first version after the applied one that loosens anything: that one waits to be applied.
+
+    Whatever only asks for more, such as a key that is revoked, counts at once.
+    """
+    roots = list(chain.roots[:applied])
+    for each in chain.roots[applied:]:
+        if loosens(roots[-1].root, each.root):
+            break
+        roots.append(each)
+    return TrustChain(roots=tuple(roots))
 
 
 def pin_statement(

@@ -327,3 +327,31 @@ def test_the_check_of_a_pull_request_reports_and_annotates(team: Team, tmp_path:
     wrong = team.world.ops("policy", "verify", "--head", "looser", "--root", "sha256:" + "0" * 64)
     assert wrong.code == 5
     assert "E_ROOT_PIN" in wrong.err
+
+
+def asked(world: World) -> str:
+    """Start a run that asks, and name it."""
+    assert world.ops("run", "asks", "-y").code == 4
+    return str(world.ops("runs", "list", "--format", "json").json[0]["run"])
+
+
+def test_a_looser_trust_root_approves_no_run_before_it_is_applied(team: Team) -> None:
+    """A person who is added to the approvers of runs must wait; one who is taken away is gone at once."""
+    world, first = team.world, team_root()
+    world.runbook(
+        "asks",
+        "- id: go\n  approval: {required: 1}\n- id: say\n  title: Say hello\n  task: {ansible.builtin.ping: {}}",
+    )
+    world.commit("a runbook that asks")
+    fewer = next_root(first, roles=with_roles(role("run-approver", 1, "alice", "bob", "dave")))
+    write_root(world, signed(fewer), 2)
+    world.commit("carol approves no runs any more")
+    assert team.say("carol", asked(world)).code == 4
+    assert world.ops("runs", "cancel").code == 0
+    write_root(world, signed(next_root(fewer, roles=ROLES)), 3)
+    world.commit("carol approves runs again")
+    run = asked(world)
+    refused = team.say("carol", run)
+    assert refused.code == 4, refused
+    assert "does not have the role" in refused.err
+    assert team.say("bob", run).code == 0
