@@ -18,7 +18,7 @@ import click
 from opsascode.cli._console import escape_line, wants_colour
 from opsascode.cli._policy import tip_of
 from opsascode.cli._policy_desk import PolicyDesk
-from opsascode.cli._policy_text import class_words, decision_json, diff_lines, finding_lines
+from opsascode.cli._policy_text import class_words, decision_json, diff_lines, finding_lines, missing_lines
 from opsascode.cli._signing import choose_person, sign_statement
 from opsascode.errors import ExitCode, UsageError
 
@@ -61,8 +61,10 @@ def answer_change(face: Face, what: str, words: ChangeWords) -> int:
     judgement = look_at(desk, what)
     if not face.json:
         click.echo("\n".join(change_lines(judgement)), color=wants_colour())
-        missing = judgement.decision.missing
-        click.echo(f"missing   {escape_line(missing)}" if missing else "nothing is missing")
+        lines = (
+            ("nothing is missing",) if judgement.decision.allowed else ("missing", *missing_lines(judgement.decision))
+        )
+        click.echo("\n".join(lines))
     signatory = choose_person(
         desk.face.people(), lambda person: _objection(judgement, words.said, person), name=words.person, file=words.key
     )
@@ -94,10 +96,12 @@ def look_at(desk: PolicyDesk, what: str, *, base: str | None = None, remembers: 
     head, onto = desk.store.commit_of(what), base or tip_of(desk)
     if head is None:
         raise UsageError(f"there is no commit {what[:100]!r} in this clone", advice="git fetch, or name a branch")
-    # Where the protected ref stands already, there is nothing to merge: then it is about the first pack of all.
-    merged = None if head == onto else _merged(desk, onto, head)
     judge = desk.judge(remembers=remembers)
-    return judge.judge(onto, merged, ref=desk.root.ref) if merged else judge.judge(None, head, ref=desk.root.ref)
+    if head != onto:
+        return judge.judge(onto, _merged(desk, onto, head), ref=desk.root.ref)
+    # Where the protected ref stands already there is nothing to merge: it is about what is not applied yet.
+    current = desk.log.current
+    return judge.judge(current.pack.commit if current else None, head, ref=desk.root.ref)
 
 
 def _merged(desk: PolicyDesk, base: str, head: str) -> str:
@@ -171,7 +175,7 @@ def _statement(desk: PolicyDesk, judgement: Judgement, signatory: Signatory, sai
     if len(reason) > MAX_REASON:
         raise UsageError(f"a reason of {len(reason)} characters, and {MAX_REASON} is the most")
     now = datetime.now(UTC).replace(microsecond=0)
-    return ChangeStatement(
+    statement = ChangeStatement(
         person=signatory.person.id,
         decision=said,
         change=judgement.decision.change,
@@ -182,6 +186,8 @@ def _statement(desk: PolicyDesk, judgement: Judgement, signatory: Signatory, sai
         nonce=secrets.token_hex(16),
         checkpoint=desk.seen_checkpoint(),
     ).statement()
+    ChangeStatement.of(statement)  # what would count nowhere is not signed
+    return statement
 
 
 def _leave(desk: PolicyDesk, scope: str, envelope: bytes, out: Path | None) -> tuple[str, ...]:
@@ -216,7 +222,7 @@ def _tell(face: Face, desk: PolicyDesk, what: str, signatory: Signatory, said: S
     if after.allowed:
         click.echo("nothing is missing: it can be merged, and applied")
     else:
-        click.echo(f"still missing: {escape_line(after.missing)}")
+        click.echo("\n".join(("still missing", *missing_lines(after))))
 
 
 def waiting_changes(desk: PolicyDesk) -> Iterator[tuple[str, Judgement]]:
@@ -236,7 +242,7 @@ def waiting_lines(ref: str, judgement: Judgement, people: People) -> Iterator[st
     """Show a change that waits, and for whom."""
     decision, name = judgement.decision, escape_line(ref.removeprefix("refs/heads/"))
     yield f"{name}  {class_words(decision)}  {decision.change.id[:19]}…"
-    yield f"  {escape_line(decision.missing)}"
+    yield from missing_lines(decision)
     yield f"  waits for {', '.join(_able(judgement, people)) or 'nobody who may'}: opsascode approve {name}"
 
 

@@ -224,10 +224,12 @@ def status_lines(told: dict[str, object]) -> Iterator[str]:
     for each in debts if isinstance(debts, list) else ():
         word = "OVERDUE" if each["overdue"] else "owed"
         yield f"glass     {word}: entry {each['entry']}, broken by {each['person']} for {escape_line(each['incident'])}"
-        yield f"          two others must ratify it until {each['until']}: opsascode policy ratify {each['entry']}"
+        until = stamp(datetime.fromisoformat(each["until"]).astimezone(UTC))
+        yield f"          two others must ratify it until {until}: opsascode policy ratify {each['entry']}"
     glass = told["glass"]
     for each in glass if isinstance(glass, list) else ():
-        yield f"glass     BROKEN until {each['until']} on {escape_line(', '.join(each['hosts']))}"
+        until = stamp(datetime.fromisoformat(each["until"]).astimezone(UTC))
+        yield f"glass     BROKEN until {until} on {escape_line(', '.join(each['hosts']))}"
 
 
 def tip_of(desk: PolicyDesk) -> str:

@@ -69,7 +69,7 @@ def _apply(desk: PolicyDesk, selector: str, reason: str) -> int:
     way = desk.judge().way(current.pack.commit if current else None, tip)
     last = way[-1]
     if not last.decision.allowed:
-        return _refused(desk, last)
+        return _refused(desk, last, tip)
     if current and last.new.snapshot.digest == current.pack.scope:
         return _nothing_to_do(face, current)
     if desk.log.locked:
@@ -87,11 +87,12 @@ def _apply(desk: PolicyDesk, selector: str, reason: str) -> int:
     return ExitCode.DONE
 
 
-def _refused(desk: PolicyDesk, judgement: Judgement) -> int:
-    """Say why; and remember a looser trust root, which has to wait from when it was first met."""
+def _refused(desk: PolicyDesk, judgement: Judgement, tip: str | None = None) -> int:
+    """Say why; and remember looser trust roots, which have to wait from when they were first met."""
     decision = judgement.decision
     if any(fault.code == "E_COOL_DOWN" for fault in decision.faults):
-        _remember_root(desk, judgement)
+        for commit in dict.fromkeys((judgement.new.commit, tip or judgement.new.commit)):
+            _remember_root(desk, commit)
     if desk.face.json:
         click.echo(json.dumps({"event": "refused", **decision_json(decision)}))
     else:
@@ -100,11 +101,11 @@ def _refused(desk: PolicyDesk, judgement: Judgement) -> int:
     return ExitCode.REFUSED
 
 
-def _remember_root(desk: PolicyDesk, judgement: Judgement) -> None:
-    from opsascode.run import chain_of_snapshot, root_seen_statement  # noqa: PLC0415 - keeps --help quick
+def _remember_root(desk: PolicyDesk, commit: str) -> None:
+    from opsascode.run import root_seen_statement  # noqa: PLC0415 - keeps --help quick
 
     pin = desk.needed_pin.repository
-    found = chain_of_snapshot(judgement.new.snapshot, pin=pin).current.digest
+    found = desk.judge().chain(commit).current.digest
     if found in desk.log.seen_roots:
         return
     signer = desk.face.state.signer(os.environ)
@@ -189,6 +190,7 @@ def rollback(  # noqa: PLR0913 - one parameter for each option
     """
     from opsascode.cli._change import propose  # noqa: PLC0415 - keeps --help quick
     from opsascode.repo import Branches  # noqa: PLC0415 - keeps --help quick
+    from opsascode.run import version_of  # noqa: PLC0415 - keeps --help quick
 
     desk = PolicyDesk(face=face)
     base, target = tip_of(desk), find(desk, selector)
@@ -196,7 +198,7 @@ def rollback(  # noqa: PLR0913 - one parameter for each option
     before, wanted = desk.store.snapshot(base, root.protected), desk.store.snapshot(target, root.protected)
     branches = Branches.of(face.repository.root)
     commit = branches.restored_commit(before, wanted, _made(branches, _message(selector, target, reason)))
-    name = branch or f"rollback/{_plain(selector, target)}"
+    name = branch or f"rollback/{_plain(version_of(wanted) or target[:12])}"
     ref = branches.create_branch(name, commit)
     if not face.json:
         click.echo(f"branch {escape_line(name)}: {commit[:12]}, on top of {base[:12]}")
@@ -281,8 +283,7 @@ def _message(selector: str, target: str, reason: str) -> str:
     return f"Roll policies back to {selector}\n\n{reason}\n\nOpsascode-Rollback: {target}\n"
 
 
-def _plain(selector: str, target: str) -> str:
-    """Make a branch's name of a selector."""
-    kind, _, rest = selector.partition(":")
-    word = rest if kind == "version" and rest != "prev" else target[:12]
-    return "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in word).strip(".-") or target[:12]
+def _plain(word: str) -> str:
+    """Make a part of a branch's name of a version."""
+    letters = (letter if letter.isascii() and (letter.isalnum() or letter in ".-") else "-" for letter in word)
+    return "".join(letters).strip(".-") or "pack"

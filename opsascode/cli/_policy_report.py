@@ -52,8 +52,8 @@ def annotation_lines(judgement: Judgement) -> Iterator[str]:
     decision = judgement.decision
     level = "notice" if decision.allowed else "error"
     for finding in decision.classification.findings[:SHOWN]:
-        place = f"file={_property(finding.path)},line={_line_of(judgement, finding)}"
-        yield f"::{level} {place},title=policy {finding.level.value}::{_data(finding.message)}"
+        place = f"file={_property(finding.path)},line={_line_of(judgement, finding)}," if finding.path else ""
+        yield f"::{level} {place}title=policy {finding.level.value}::{_data(finding.message)}"
     for fault in () if decision.allowed else decision.faults:
         yield f"::warning title={_property(fault.code)}::{_data(fault.message)}"
     if not decision.allowed:

@@ -7,6 +7,7 @@ escaped. Not here: reports on a pull request (`_policy_report`).
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -51,15 +52,24 @@ def diff_lines(diff: PackDiff) -> Iterator[str]:
 def decision_lines(decision: Decision) -> Iterator[str]:
     """Show what a transition is, why, who agreed, and whether it may be."""
     yield from finding_lines(decision)
-    yield verdict_line(decision)
+    yield from verdict_lines(decision)
 
 
-def verdict_line(decision: Decision) -> str:
+def verdict_lines(decision: Decision) -> Iterator[str]:
     """Say whether it may be, and what is missing."""
     if decision.allowed:
-        return click.style("allowed", fg="green", bold=True) if wants_colour() else "allowed"
-    word = click.style("REFUSED", fg="red", bold=True) if wants_colour() else "REFUSED"
-    return f"{word}: {escape_line(decision.missing)}"
+        yield click.style("allowed", fg="green", bold=True) if wants_colour() else "allowed"
+        return
+    yield click.style("REFUSED", fg="red", bold=True) if wants_colour() else "REFUSED"
+    yield from missing_lines(decision)
+
+
+def missing_lines(decision: Decision) -> Iterator[str]:
+    """Say what is missing, and what to do; the evidence stands among the findings already."""
+    for fault in decision.faults:
+        if fault.message in decision.missing:
+            undeclared = fault.code == "E_UNDECLARED_ROLLBACK"
+            yield from fault_lines([replace(fault, message=fault.message.partition(": ")[0]) if undeclared else fault])
 
 
 def finding_lines(decision: Decision) -> Iterator[str]:
@@ -75,7 +85,8 @@ def finding_lines(decision: Decision) -> Iterator[str]:
         yield f"approved  by {each.person}{reason}"
     for each in decision.declined:
         yield f"DECLINED  by {each.person}: {escape_line(each.reason)}"
-    yield from fault_lines(decision.faults)
+    others = [] if decision.allowed else [each for each in decision.faults if each.message not in decision.missing]
+    yield from fault_lines(others)
     yield from (f"note      {escape_line(each)}" for each in decision.notes)
 
 

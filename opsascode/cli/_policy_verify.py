@@ -16,7 +16,7 @@ from opsascode.cli._change import change_lines, look_at
 from opsascode.cli._options import format_option
 from opsascode.cli._policy_desk import PolicyDesk, read_files
 from opsascode.cli._policy_report import annotation_lines, markdown
-from opsascode.cli._policy_text import decision_json, verdict_line
+from opsascode.cli._policy_text import decision_json, verdict_lines
 from opsascode.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def verify(  # noqa: PLR0913 - one parameter for each option
     if summary is not None:
         with summary.open("a", encoding="utf-8") as file:
             file.write(markdown(decision))
-    shown = "\n".join((*change_lines(judgement), verdict_line(decision)))
+    shown = "\n".join((*change_lines(judgement), *verdict_lines(decision)))
     text = json.dumps(decision_json(decision)) if face.json else shown
     # GitHub's runner takes an old form of commands in the middle of any line.
     click.echo(text.replace("##[", "##\\u005b") if github else text)

@@ -252,7 +252,7 @@ def _next_steps(path: str, signed: SignedRoot) -> list[str]:
         ]
     commit = f"next: git add {path} && git commit -m 'Trust root {version}'    (on {branch}, with nothing else)"
     if version > 1:
-        return [commit, "machines that know version 1 believe it from then on"]
+        return [commit, "where packs are applied it counts once it is: opsascode policy apply"]
     return [
         commit,
         f"then, on each machine that approves or runs: opsascode trust pin {signed.digest}",

@@ -25,7 +25,7 @@ def root_lines(root: TrustRoot) -> Iterator[str]:
     yield f"  branch       {escape_line(root.ref)}"
     yield f"  protected    {escape_line(', '.join(root.scope))}"
     window = f"{root.rollback_window.days} days"
-    yield f"  limits       at most {root.bridge_most} approvals from a forge; values left are remembered for {window}"
+    yield f"  limits       at most {root.bridge_most} of the approvals from a forge; values left are remembered for {window}"
     if root.witness_quorum:
         yield f"  witnesses    {root.witness_quorum} must have signed a checkpoint"
     yield "  roles"
@@ -68,7 +68,7 @@ def change_lines(before: TrustChain, root: TrustRoot) -> Iterator[str]:
         mark = click.style("WEAKER ", fg="red", bold=True) if each.weakens else "       "
         yield f"  {mark} {escape_line(each.what)}"
     if any(each.weakens for each in changes):
-        yield "  what is weaker counts for policies only a day after it was first seen"
+        yield "  what is weaker counts once it is applied, a day after it was first met: opsascode policy apply"
     yield f"  holds until {stamp(root.expires.astimezone(UTC))}"
 
 

@@ -177,9 +177,7 @@ def _about_debts(glass: BreakGlass, debts: Debts) -> Reason | None:
     mine = debts.of(glass.person)
     if mine:
         message = f"{glass.person} still owes a look at incident {mine[0].incident}, since {mine[0].opened:%Y-%m-%d}"
-        return fault(
-            "E_DEBT", message, f"two others must ratify it: opsascode break-glass ratify {mine[0].digest[:19]}"
-        )
+        return fault("E_DEBT", message, f"two others must ratify it: opsascode policy ratify {mine[0].entry}")
     if len(debts.recent) >= MOST_IN_A_WEEK:
         message = f"the glass was broken {len(debts.recent)} times in seven days, and {MOST_IN_A_WEEK} are the most"
         return fault("E_DEBT", message, "two others must approve the change itself")

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from opsascode.proof._receipt import Attachment, ProvenRecord, ReceiptVerdict, make_receipt, verify_receipt
     from opsascode.proof._root import ROOT_TYPE, TrustRoot
     from opsascode.proof._root_chain import SignedRoot, TrustChain, pending_root, read_chain
-    from opsascode.proof._root_changes import RootChange, loosens, root_changes
+    from opsascode.proof._root_changes import RootChange, loosens, meet, root_changes
     from opsascode.proof._root_envelope import add_signature, join_signatures
     from opsascode.proof._root_parts import (
         BREAK_GLASS,
@@ -149,6 +149,7 @@ __all__ = [
     "load_signer",
     "loosens",
     "make_receipt",
+    "meet",
     "newest_word",
     "open_by_person",
     "open_checkpoint",
@@ -192,7 +193,7 @@ _ROOMS = {
     "_receipt": ("Attachment", "ProvenRecord", "ReceiptVerdict", "make_receipt", "verify_receipt"),
     "_root": ("ROOT_TYPE", "TrustRoot"),
     "_root_chain": ("SignedRoot", "TrustChain", "pending_root", "read_chain"),
-    "_root_changes": ("RootChange", "loosens", "root_changes"),
+    "_root_changes": ("RootChange", "loosens", "meet", "root_changes"),
     "_root_envelope": ("add_signature", "join_signatures"),
     "_root_parts": (
         "BREAK_GLASS", "DEFAULT_PROTECTED", "DEFAULT_REF", "POLICY_APPROVER", "ROLLBACK_APPROVER", "ROOT_ROLE",

@@ -9,7 +9,7 @@ Not here: what follows from a weakening (`policy`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +36,38 @@ class RootChange:
 def loosens(old: TrustRoot, new: TrustRoot) -> bool:
     """Say whether any change weakens."""
     return any(each.weakens for each in root_changes(old, new))
+
+
+def meet(old: TrustRoot, new: TrustRoot) -> TrustRoot:
+    """Give what both versions allow to people: while a looser version waits, what it takes away is gone already.
+
+    It is no version to sign: it only says who may approve, and who is behind which account.
+    """
+    return replace(
+        new,
+        persons=tuple(_common_person(old.person(each.id), each) for each in new.persons),
+        roles=tuple(_common_role(old.role(each.name), each) for each in new.roles),
+    )
+
+
+def _common_person(old: TrustedPerson | None, new: TrustedPerson) -> TrustedPerson:
+    """Leave a person the keys of both versions, and every account of either: those only ever exclude."""
+    before = {} if old is None else {each.key.raw: each.purposes for each in old.keys}
+    keys = [(each, set(before.get(each.key.raw, ())) & set(each.purposes)) for each in new.keys]
+    return replace(
+        new,
+        keys=tuple(replace(each, purposes=tuple(sorted(purposes))) for each, purposes in keys if purposes),
+        accounts=tuple({*new.accounts, *(old.accounts if old else ())}),
+        emails=tuple({*new.emails, *(old.emails if old else ())}),
+        forge=new.forge if old is not None and old.forge == new.forge else {},
+    )
+
+
+def _common_role(old: Role | None, new: Role) -> Role:
+    if old is None:
+        return replace(new, persons=())
+    persons = tuple(each for each in new.persons if each in old.persons)
+    return replace(new, persons=persons, threshold=max(old.threshold, new.threshold), teams=max(old.teams, new.teams))
 
 
 def root_changes(old: TrustRoot, new: TrustRoot) -> tuple[RootChange, ...]:

@@ -75,7 +75,7 @@ def _allowance(predicate: Mapping[str, Json], files: Mapping[str, bytes], pin: s
 
 
 def _about_root(pack: AppliedPack, chain: TrustChain, pin: str | None) -> Iterator[str]:
-    believed = "as it is pinned here" if pin else "NOT compared with a pin: ask somebody who knows its digest"
+    believed = "the one that is believed here" if pin else "NOT compared with a pin: ask somebody who knows its digest"
     yield f"policy pack {pack.pack}, applied {pack.applied:%Y-%m-%d %H:%M:%S} UTC on {pack.ref}"
     yield f"  scope {pack.pack.scope}"
     yield f"  trust root {chain.repository}, version {pack.root_version}, {believed}"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from opsascode.policy import Change, Classification, Debt
     from opsascode.proof import TrustChain
-    from opsascode.repo import ObjectStore, Snapshot
+    from opsascode.repo import CommitFacts, ObjectStore, Snapshot
 
 _POLICIES: Final = "policies/"
 _DEFAULT_INVENTORY: Final = ("inventories",)
@@ -96,8 +96,6 @@ class TransitionJudge:
                 now=self.now,
                 index=self._index(chain.repository),
             )
-        # What comes may not be behind what was met before; what is there may be, until it comes.
-        chain_of_snapshot(after, pin=self.pin, least=self.memory.least)
         moved = old is not None and _beside_policies(before) != _beside_policies(after)
         state = OldState(
             commit=old,
@@ -119,7 +117,16 @@ class TransitionJudge:
         return state, candidate
 
     def judge(self, old: str | None, new: str, *, ref: str | None = None) -> Judgement:
-        """Judge one transition."""
+        """Judge one transition.
+
+        Raises:
+            ProofError: the trust root that comes is behind what was met before.
+        """
+        # What comes may not be behind; what is there, and what lies on the way, may be.
+        chain_of_snapshot(self.store.snapshot(new, ()), pin=self.pin, least=self.memory.least)
+        return self._judge(old, new, ref=ref)
+
+    def _judge(self, old: str | None, new: str, *, ref: str | None = None) -> Judgement:
         state, candidate = self.gather(old, new, ref=ref)
         classification = classify(state, candidate)
         signed = tuple(self.attestations(change_of(state, candidate, classification)))
@@ -146,8 +153,9 @@ class TransitionJudge:
         judge, found, at = self, list[Judgement](), 0
         while at < len(stops) - 1:
             further = (*range(at + 1, at + 2), *range(len(stops) - 1, at + 1, -1))
-            tried = [(to, judge.judge(stops[at], stops[to])) for to in further[:1]]
-            tried += [(to, judge.judge(stops[at], stops[to])) for to in further[1:] if not tried[0][1].decision.allowed]
+            tried = [(to, judge._judge(stops[at], stops[to])) for to in further[:1]]
+            if not tried[0][1].decision.allowed:
+                tried += [(to, judge._judge(stops[at], stops[to])) for to in further[1:]]
             allowed = next(((to, each) for to, each in tried if each.decision.allowed), None)
             if allowed is None:
                 return (*found, tried[0][1])
@@ -166,11 +174,14 @@ class TransitionJudge:
         return self.cache / f"past-{repository.removeprefix('sha256:')[:16]}.sqlite" if self.cache else None
 
     def _identities(self, old: str | None, new: str) -> Identities:
-        if old is None:
-            return Identities(emails=(), accounts=self.accounts)
-        between = self.store.commits(new, old)
+        between = self.store.commits(new, old) if old else self._last_change(new)
         emails = dict.fromkeys(each for commit in between for each in (commit.author.email, commit.committer.email))
         return Identities(emails=tuple(emails), accounts=self.accounts)
+
+    def _last_change(self, new: str) -> tuple[CommitFacts, ...]:
+        """Give the commits that last changed anything protected: whoever made them is behind a first pack."""
+        last = self.store.unchanged_since(new, self.chain(new).current.root.protected)[0]
+        return self.store.commits(last, next(iter(self.store.facts(last).parents), None))
 
     def _seen_before(self, old: str | None, new: str) -> bool:
         """Whether this place has applied something newer already (R9)."""

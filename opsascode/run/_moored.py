@@ -4,9 +4,10 @@ Which pin counts is looked up by the name in opsascode.yml, and the ledger lies 
 push could change both, and so have a machine that was told whom to trust believe nobody, and go by the work tree. So
 the clone remembers, in its own Git directory, which no push reaches: under which trust root, and with which state.
 
-Rules: once a pin was seen here, there must be one. Another state directory, or another pin together with another name,
-is refused until somebody here says that it was meant. Files of the state directory are never those that are committed.
-On a machine whose administrator pins trust roots, an ops repository without a pin is refused.
+Rules: once a pin was seen here, there must be one. Another state directory or another trust root is refused until
+somebody here says that it was meant; another name is not, where the same root is pinned under it. Files of the state
+directory are never those that are committed. On a machine whose administrator pins trust roots, an ops repository
+without a pin is refused.
 
 Not here: the pins themselves (`_pins`).
 """
@@ -64,9 +65,8 @@ def require_moored(repository: Repository, state: State, pin: RootPin | None) ->
     now = _Moored(repository=pin.repository, name=settings.name, state=settings.state or "")
     if before is not None and before.state != now.state:
         raise _adrift("opsascode.yml names another state directory than this clone went by", directory)
-    if before is not None and before.repository != now.repository and before.name != now.name:
-        what = "opsascode.yml has another name, and under that another trust root is pinned than this clone went by"
-        raise _adrift(what, directory)
+    if before is not None and before.repository != now.repository:
+        raise _adrift(f"this clone went by the trust root {before.repository}, and another one is pinned", directory)
     if before != now and directory is not None:
         _write(directory / _FILE, now)
 
@@ -88,7 +88,7 @@ def _refuse_unpinned(before: _Moored | None, directory: Path | None) -> None:
 def _adrift(what: str, directory: Path | None) -> CodedProofError:
     place = directory / _FILE if directory else _FILE
     return CodedProofError(
-        Code.ROOT_PIN, what, advice=f"find out who changed that; if it was meant, remove {place} and pin the root again"
+        Code.ROOT_PIN, what, advice=f"find out who changed that; was it meant, remove {place} and pin the right root"
     )
 
 

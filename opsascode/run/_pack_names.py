@@ -48,15 +48,26 @@ def version_of(snapshot: Snapshot) -> str | None:
 def pack_versions(store: ObjectStore, tip: str) -> Iterator[PackVersion]:
     """Give the versions along the first-parent line, the newest first; commits without a version are passed over."""
     last = tip
+    newest: PackVersion | None = None
     for commit in reversed(store.changed_by(tip, None, (PACK_FILE,))):
         version = version_of(store.snapshot(commit, (PACK_FILE,)))
+        facts = store.facts(commit)
+        if newest is not None and newest.version != version:
+            yield newest
+            newest = None
         if version is not None:
-            facts = store.facts(commit)
-            yield PackVersion(version=version, commit=last, since=commit, when=facts.when, subject=facts.subject)
-        parents = store.facts(commit).parents
-        if not parents:
-            return
-        last = parents[0]
+            newest = PackVersion(
+                version=version,
+                commit=newest.commit if newest else last,
+                since=commit,
+                when=facts.when,
+                subject=facts.subject,
+            )
+        if not facts.parents:
+            break
+        last = facts.parents[0]
+    if newest is not None:
+        yield newest
 
 
 def find_pack(name: str, store: ObjectStore, tip: str, log: PackLog) -> str:

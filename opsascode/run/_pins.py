@@ -16,7 +16,7 @@ import re
 import secrets
 import stat
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -31,6 +31,7 @@ from opsascode.proof import (
     TrustChain,
     canonical_bytes,
     loosens,
+    meet,
     parse_strict,
     read_chain,
 )
@@ -273,16 +274,14 @@ def root_used(stages: Sequence[Stage], trusted: Callable[[], TrustChain] | None)
 
 
 def held_back(chain: TrustChain, applied: int) -> TrustChain:
-    """Give a chain up to the first version after the applied one that loosens anything: that one waits to be applied.
+    """Give a chain whose newest version allows people only what the applied one allows as well, while it is looser.
 
-    Whatever only asks for more, such as a key that is revoked, counts at once.
+    Whatever takes something away, such as the revocation of a key, counts at once; the rest waits to be applied.
     """
-    roots = list(chain.roots[:applied])
-    for each in chain.roots[applied:]:
-        if loosens(roots[-1].root, each.root):
-            break
-        roots.append(each)
-    return TrustChain(roots=tuple(roots))
+    newest, older = chain.current, chain.roots[applied - 1]
+    if not loosens(older.root, newest.root):
+        return chain
+    return TrustChain(roots=(*chain.roots[:-1], replace(newest, root=meet(older.root, newest.root))))
 
 
 def pin_statement(

@@ -64,7 +64,7 @@ web:
   vars: {ansible_connection: local, ansible_python_interpreter: "{{ ansible_playbook_python }}"}
 """
 _BLOCK = re.compile(r"^<!-- (?P<hidden>.*?)-->$|^```(?P<language>\w+)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
-_RESULT = re.compile(r"  \S+ +web\d +[a-zA-Z]+ ")
+_RESULT = re.compile(r"  \S+ +(?:web|lab)\d +[a-zA-Z]+ ")
 _EXIT_CODE = re.compile(r"# exit code (\d+)")
 
 

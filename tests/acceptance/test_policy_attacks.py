@@ -6,10 +6,13 @@ Rows are those of the team's list of attacks; `tests/attacks/test_every_row.py` 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,9 +139,6 @@ def test_26_what_is_replaced_is_read_as_it_was(team: Team) -> None:
 
 def test_27_objects_with_other_content_under_their_names_are_found_out(team: Team) -> None:
     """As a collision would do it: Git reads an object of this name, and it holds something else."""
-    import hashlib  # noqa: PLC0415 - here only
-    import zlib  # noqa: PLC0415 - here only
-
     world = team.world
     oid = world.git("rev-parse", f"v{SECOND}:policies/limits.yml").strip()
     place = world.root / ".git" / "objects" / oid[:2] / oid[2:]
@@ -223,7 +223,9 @@ def test_30_nothing_that_a_repository_configures_is_executed(team: Team) -> None
         (world.root / ".git" / "hooks").mkdir(exist_ok=True)
         (world.root / ".git" / "hooks" / name).unlink(missing_ok=True)
         (world.root / ".git" / "hooks" / name).symlink_to(world.home / "trap")
-    (world.root / ".gitattributes").write_text("* filter=x diff=x merge=x ident eol=crlf working-tree-encoding=UTF-16\n")
+    (world.root / ".gitattributes").write_text(
+        "* filter=x diff=x merge=x ident eol=crlf working-tree-encoding=UTF-16\n"
+    )
     (world.root / ".git" / "info").mkdir(exist_ok=True)
     (world.root / ".git" / "info" / "attributes").write_text("* filter=x diff=x merge=x\n")
     with (world.root / ".git" / "config").open("a") as file:
@@ -299,6 +301,7 @@ def raw_tree(world: World, *entries: tuple[str, bytes, str]) -> str:
 
 def with_entry(world: World, mode: str, name: bytes, oid: str) -> str:
     """Commit what main has, with one more entry in `policies/`; on a branch `odd`."""
+
     def listed(tree: str) -> list[tuple[str, bytes, str]]:
         lines = world.git("ls-tree", "-z", tree).split("\0")[:-1]
         found = [(*line.partition("\t")[0].split(" "), line.partition("\t")[2]) for line in lines]
@@ -314,7 +317,6 @@ def with_entry(world: World, mode: str, name: bytes, oid: str) -> str:
 ODD: dict[str, tuple[str, bytes, str]] = {
     "a link": ("120000", b"zz.yml", "E_MODE"),
     "a submodule": ("160000", b"zz.yml", "E_MODE"),
-    "a mode of its own": ("100600", b"zz.yml", "E_MODE"),
     "a path that leads up": ("100644", b"..", "E_PATH"),
     "a path that leads into Git": ("100644", b".git", "E_PATH"),
     "a line break": ("100644", b"zz\nlimits.yml", "E_PATH"),
@@ -344,7 +346,10 @@ def test_28_29_a_tree_that_not_everybody_reads_the_same_is_refused(team: Team, n
         world.git("update-ref", "refs/heads/main", commit)
         assert team.apply().code == 0
         return
-    for words in (("policy", "verify", "--head", "odd"), ("approve", "odd", "--as", "bob", "--key", team.key("bob"), "-y")):
+    for words in (
+        ("policy", "verify", "--head", "odd"),
+        ("approve", "odd", "--as", "bob", "--key", team.key("bob"), "-y"),
+    ):
         refused = world.ops(*words)
         assert refused.code == 5, refused
         assert code in refused.err
@@ -355,7 +360,16 @@ def test_28_29_a_tree_that_not_everybody_reads_the_same_is_refused(team: Team, n
     assert team.applied() == THIRD
 
 
-NAMES_OF_NOTHING = ("--upload-pack=x", "-c", "refs/heads/../main", "main@{1}", "main^{/x}", "a\nb", ":/fix", "main:policies")
+NAMES_OF_NOTHING = (
+    "--upload-pack=x",
+    "-c",
+    "refs/heads/../main",
+    "main@{1}",
+    "main^{/x}",
+    "a\nb",
+    ":/fix",
+    "main:policies",
+)
 
 
 @pytest.mark.parametrize("name", NAMES_OF_NOTHING)
@@ -564,7 +578,7 @@ def _ledger_removed(world: World) -> None:
 LEDGER = {
     "edited": (_record_edited, {"E_SIGNATURE", "E_ENTRY_CHANGED"}),
     "removed with all behind it": (_record_removed, {"E_LEDGER_TRUNCATED"}),
-    "removed with the whole ledger": (_ledger_removed, {"E_LEDGER_TRUNCATED"}),
+    "removed with the whole ledger": (_ledger_removed, {"E_ORIGIN"}),
 }
 
 
@@ -603,27 +617,31 @@ Receipt = dict[str, Any]
 
 
 def _envelopes(receipt: Receipt, folder: str) -> list[Receipt]:
-    return [each for each in receipt["attachments"] if each["path"].startswith(folder)]
+    return [each for each in receipt["attachments"] if each["name"].startswith(folder)]
+
+
+def _put(attachment: Receipt, data: bytes) -> None:
+    attachment |= {"data": base64.b64encode(data).decode(), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def _without_attestations(receipt: Receipt, team: Team) -> None:
-    receipt["attachments"] = [each for each in receipt["attachments"] if not each["path"].startswith("attestations/")]
+    receipt["attachments"] = [each for each in receipt["attachments"] if not each["name"].startswith("attestations/")]
 
 
 def _without_roots(receipt: Receipt, team: Team) -> None:
-    receipt["attachments"] = [each for each in receipt["attachments"] if not each["path"].startswith("trust/")]
+    receipt["attachments"] = [each for each in receipt["attachments"] if not each["name"].startswith("trust/")]
 
 
 def _another_root(receipt: Receipt, team: Team) -> None:
     other = signed(team_root(salt="00" * 16))
-    _envelopes(receipt, "trust/")[0]["data"] = base64.b64encode(other).decode()
+    _put(_envelopes(receipt, "trust/")[0], other)
 
 
 def _another_person(receipt: Receipt, team: Team) -> None:
     """The same words, signed by carol."""
     found = _envelopes(receipt, "attestations/")[0]
     payload = base64.b64decode(json.loads(base64.b64decode(found["data"]))["payload"])
-    found["data"] = base64.b64encode(HANDS["carol"].envelop(payload)).decode()
+    _put(found, HANDS["carol"].envelop(payload))
 
 
 def _another_name(receipt: Receipt, team: Team) -> None:
@@ -651,8 +669,8 @@ def test_38_a_receipt_says_who_allowed_it_or_nothing(team: Team, edit: Callable[
     place.write_text(json.dumps(receipt, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
     refused = world.ops(*words)
     assert refused.code == 5, refused
-    assert "verified:" not in refused.out
-    assert "E_" in refused.out + refused.err
+    assert "NOT VERIFIED" in refused.out + refused.err
+    assert "allowed by carol" not in refused.out
     elsewhere = world.ops("verify", place, "--key", world.public_key, "--root", "sha256:" + "0" * 64)
     assert elsewhere.code == 5
 
@@ -681,6 +699,7 @@ def test_12_approvals_of_another_repository_with_the_same_objects_count_nothing(
     assert team.world.ops(*verify).code == 0  # the honest variant
     shutil.copytree(team.world.home, tmp_path / "fork", symlinks=True)
     fork = World(home=tmp_path / "fork", environment=dict(team.world.environment))
+    (fork.root / ".git" / "opsascode-moored.json").unlink()  # a clone of its own, on a machine of its own
     write_root(fork, signed(team_root(salt="00" * 16)))
     fork.git("commit", "--quiet", "--all", "--message", "another root")
     fork.git("switch", "--quiet", "weak")
@@ -749,7 +768,11 @@ def test_43_two_who_apply_at_once_use_the_approvals_once(team: Team) -> None:
     assert {each.returncode for each in both} == {0}, told
     events = sorted(json.loads(out)["event"] for out, _ in told)
     assert events == ["applied", "unchanged", "unchanged", "unchanged"]
-    assert [each["version"] for each in world.ops("policy", "history", "--format", "json").json] == [THIRD, SECOND, FIRST]
+    assert [each["version"] for each in world.ops("policy", "history", "--format", "json").json] == [
+        THIRD,
+        SECOND,
+        FIRST,
+    ]
 
 
 # 48: what an attacker writes is shown, and does nothing.
@@ -768,7 +791,7 @@ def _shown(answer: Answer) -> str:
 def test_48_what_is_shown_to_those_who_decide_moves_nothing(team: Team) -> None:
     world = team.world
     written = f'"{MARKUP} {COMMANDS} \\e[2J\\u202e\\n::error::two"'
-    hostile = guardrail(9).replace("A mistake must not take everything with it.", written)
+    hostile = guardrail(9).replace("spec:\n", f"spec:\n  applies_to: {{labels: {{team: {written}}}}}\n")
     team.change("dave", "hostile", {"policies/limits.yml": hostile, "policies/pack.yml": pack("20251017")})
     world.git("switch", "--quiet", "hostile")
     world.git("commit", "--quiet", "--amend", "--message", f"{HOSTILE} {COMMANDS}", "--cleanup=verbatim")
@@ -776,14 +799,16 @@ def test_48_what_is_shown_to_those_who_decide_moves_nothing(team: Team) -> None:
     summary = world.home / "summary.md"
     verified = world.ops("policy", "verify", "--head", "hostile", "--github", "--summary", summary)
     assert verified.code == 4
-    assert "\\u001b" in _shown(verified)
+    assert "\\x1b[2J\\u202e" in _shown(verified)
     lines = verified.out.splitlines()
-    assert all(line.startswith(("::error file=", "::error title=", "::warning title=")) for line in lines if "::" in line[:3])
+    assert all(
+        line.startswith(("::error file=", "::error title=", "::warning title=")) for line in lines if "::" in line[:3]
+    )
     assert not [line for line in lines if "##[" in line and not line.startswith("::")]
     report = summary.read_text()
-    assert "##[" not in report.replace("##\\[", "")
-    for markup in ("](", "![", "<b>", "@team", "**allowed**", "https://"):
-        assert markup not in report, report
+    plain = re.sub(r"\\.", "", report)  # without what is escaped
+    for markup in ("](", "![", "<b>", "@team", "**allowed**", "https://", "##["):
+        assert markup not in plain, report
     for words in (("approve",), ("policy", "list"), ("policy", "diff", "--from", "applied", "--to", "hostile")):
         _shown(world.ops(*words))
     _shown(team.say("bob", "hostile", "--reason", HOSTILE))
@@ -810,7 +835,9 @@ def test_48_text_that_turns_is_refused_in_what_is_protected(team: Team) -> None:
 def test_49_no_switch_skips_the_judgement(team: Team) -> None:
     for verb in ("apply", "merge", "verify", "rollback", "unlock", "break-glass"):
         told = team.world.ops("policy", verb, "--help").out
-        assert not [word for word in ("--force", "--no-verify", "--skip", "--insecure", "--yes", "--trust") if word in told]
+        assert not [
+            word for word in ("--force", "--no-verify", "--skip", "--insecure", "--yes", "--trust") if word in told
+        ]
     team.change("dave", "weak", {"policies/limits.yml": guardrail(9), "policies/pack.yml": pack("20251017")})
     team.merge("dave", "weak")
     switches = ("OPSASCODE_FORCE", "OPSASCODE_NO_VERIFY", "OPSASCODE_SKIP_POLICY", "NO_VERIFY", "SKIP", "CI", "DEBUG")

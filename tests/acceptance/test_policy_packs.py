@@ -348,6 +348,7 @@ def test_a_looser_trust_root_approves_no_run_before_it_is_applied(team: Team) ->
     world.commit("carol approves no runs any more")
     assert team.say("carol", asked(world)).code == 4
     assert world.ops("runs", "cancel").code == 0
+    assert world.ops("policy", "apply").code == 0
     write_root(world, signed(next_root(fewer, roles=ROLES)), 3)
     world.commit("carol approves runs again")
     run = asked(world)
