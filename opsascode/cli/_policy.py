@@ -181,6 +181,7 @@ def policy_status(desk: PolicyDesk) -> dict[str, object]:
         "tip": tip,
         "ahead": ahead,
         "locked": desk.log.locked,
+        "doubted": list(desk.log.doubted),
         "bridge": desk.root.bridge_most,
         "debts": [
             {
@@ -217,6 +218,9 @@ def status_lines(told: dict[str, object]) -> Iterator[str]:
         yield f"          the protected ref is {count(int(str(told['ahead'])), 'change')} ahead: opsascode policy apply"
     if told["locked"]:
         yield "          LOCKED after a rollback: nothing is applied until opsascode policy unlock --reason TEXT"
+    doubted = told["doubted"]
+    for each in doubted if isinstance(doubted, list) else ():
+        yield f"          NOT BELIEVED: {escape_line(str(each))}, of another machine, does not hold when judged here"
     yield f"trust     root version {told['root_version']} of {str(told['pinned'])[:19]}…"
     if told["bridge"] == 2:  # noqa: PLR2004 - both of the two
         yield "          BOTH approvals of a rollback may come from the forge: who rules it rules the policies"

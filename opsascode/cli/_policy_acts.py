@@ -82,6 +82,7 @@ def _apply(desk: PolicyDesk, selector: str, reason: str) -> int:
     if isinstance(run, int):
         return run
     applied, receipt = _record(desk, way, reason, run)
+    desk.leave(way)
     desk.share()
     _tell_applied(face, applied, receipt, way)
     return ExitCode.DONE

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from opsascode.policy import Change, SeenCheckpoint
     from opsascode.proof import TrustRoot
     from opsascode.repo import Attestations, ObjectStore
-    from opsascode.run import Memory, PackBook, PackLog, RootPin, TransitionJudge
+    from opsascode.run import Doubt, Judgement, Memory, PackBook, PackLog, RootPin, TransitionJudge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,14 +103,53 @@ class PolicyDesk:
         state = self.face.state
         keys = state.public_keys(os.environ) if state.has_ledger() else ()
         shared = self.face.repository.settings.ledger_remote is not None
-        team = open_team_log(state, self.face.trusted()) if shared else None
-        return PackBook(state=state, repository=self.needed_pin.repository, keys=keys, team=team)
+        pin = self.needed_pin.repository
+        if not shared:
+            return PackBook(state=state, repository=pin, keys=keys)
+        team = open_team_log(state, self.face.trusted())
+        return PackBook(state=state, repository=pin, keys=keys, team=team, doubt=self._doubt())
+
+    def _doubt(self) -> Doubt:
+        """Give what looks at records of other machines: by the objects here, and by what people left in Git."""
+        from opsascode.proof import LedgerReader  # noqa: PLC0415 - keeps --help quick
+        from opsascode.run import Doubt, TransitionJudge  # noqa: PLC0415 - keeps --help quick
+
+        state = self.face.state
+        own = ""
+        if state.has_ledger():
+            own = LedgerReader.read(state.ledger_directory, keys=state.public_keys(os.environ)).origin
+        return Doubt(
+            own=own,
+            chain=self.face.trusted(),
+            judge=lambda now: TransitionJudge(
+                store=self.store,
+                pin=self.needed_pin.repository,
+                now=now,
+                attestations=self.signed,
+                cache=self.cache(),
+            ),
+            notes=state.directory / "judged.json",
+        )
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Be the only one on this machine who moves packs; nothing of the log may be looked at before."""
         with self.book.alone(lambda: click.echo("another command moves policy packs here: waiting for it", err=True)):
             yield
+
+    def leave(self, way: Sequence[Judgement]) -> None:
+        """Leave statements that came as files where other machines find them, which judge the same again."""
+        from opsascode.proof import payload_digest  # noqa: PLC0415 - keeps --help quick
+
+        files = {payload_digest(each): each for each in self.files}
+        used = [(each.decision.change.target_scope, digest) for each in way for digest in each.decision.consumed]
+        for scope, digest in used:
+            if digest not in files or self.attestations is None:
+                continue
+            try:
+                self.attestations.post(scope, digest, files[digest])
+            except OpsError as error:
+                click.echo(f"a statement stays on this machine: {escape_line(str(error))}", err=True)
 
     def share(self) -> None:
         """Bring what was recorded to the team's ledger, and what others recorded here, where there is such a ledger.

@@ -25,7 +25,10 @@ def root_lines(root: TrustRoot) -> Iterator[str]:
     yield f"  branch       {escape_line(root.ref)}"
     yield f"  protected    {escape_line(', '.join(root.scope))}"
     window = f"{root.rollback_window.days} days"
-    yield f"  limits       at most {root.bridge_most} of the approvals from a forge; values left are remembered for {window}"
+    yield f"  limits       at most {root.bridge_most} of the approvals from a forge; values left count for {window}"
+    if root.max_staleness is not None:
+        hours = int(root.max_staleness.total_seconds() // 3600)
+        yield f"  freshness    what needs privileges is refused when the team's ledger was last seen {hours} hours ago"
     if root.witness_quorum:
         yield f"  witnesses    {root.witness_quorum} must have signed a checkpoint"
     yield "  roles"

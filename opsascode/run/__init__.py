@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         write_request,
     )
     from opsascode.run._collections import CollectionArchive, find_collections, install_collections
+    from opsascode.run._doubt import Doubt
     from opsascode.run._enforce import NotAppliedError, Rules, rules_of_pack, rules_of_snapshot, rules_of_work_tree
     from opsascode.run._engine import Engine, RunnerEngine, StageResult
     from opsascode.run._environment import download_environment, minimal_environment
@@ -114,6 +115,7 @@ _ROOMS = {
     "_history_files": ("PastStage", "RunFiles"),
     "_retention": ("Prunable", "prunable", "prune"),
     "_journal": ("Evidence", "Ended", "HostResult", "HostStatus", "JournalEvent", "Retried", "TaskStarted"),
+    "_doubt": ("Doubt",),
     "_enforce": ("NotAppliedError", "Rules", "rules_of_pack", "rules_of_snapshot", "rules_of_work_tree"),
     "_judging": ("Judgement", "Memory", "TransitionJudge", "chain_of_snapshot"),
     "_pack_book": ("PackBook", "record_applied"),
@@ -173,6 +175,7 @@ __all__ = [
     "CollectionArchive",
     "Desk",
     "Dispatcher",
+    "Doubt",
     "Ended",
     "Engine",
     "Evidence",

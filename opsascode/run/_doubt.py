@@ -20,7 +20,7 @@ from opsascode.errors import ProofError
 from opsascode.proof import CodedProofError, canonical_bytes, open_by_person, parse_strict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -33,7 +33,7 @@ _MOST_NOTES: Final = 1 << 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
-    """Looks at records of other machines; `own` is the origin of this machine's ledger, `notes` where verdicts are kept.
+    """Looks at records of other machines; `own` is the origin of our own ledger, `notes` where verdicts are kept.
 
     `judge` gives the judge of transitions as of a time.
     """
@@ -57,21 +57,19 @@ class Doubt:
             self._keep(known)
         return known[key]
 
-    def believes_request(self, envelope: bytes, person: str, kind: str) -> bool:
-        """Tell whether a person signed this, with a key that was theirs in any version of the trust root."""
-        keys = {key.key.raw: key.key for each in self.chain.roots for one in each.root.persons for key in one.keys}
-        try:
-            record = open_by_person(envelope, tuple(keys.values()), predicate_types=(kind,))
-        except ProofError:
-            return False
-        mine = {
-            key.key.keyid
-            for each in self.chain.roots
-            for one in each.root.persons
-            if one.id == person
-            for key in one.keys
-        }
-        return record.statement.predicate.get("person") == person and not mine.isdisjoint(record.keyids)
+    def believes_request(self, envelope: bytes, kind: str, roles: Sequence[str]) -> bool:
+        """Tell whether somebody signed this who, in any version of the trust root, had the key and one of the roles."""
+        for each in self.chain.roots:
+            keys = [key.key for person in each.root.persons for key in person.keys]
+            try:
+                record = open_by_person(envelope, keys, predicate_types=(kind,))
+            except ProofError:
+                continue
+            signer = each.root.owner(record.keyid)
+            named = record.statement.predicate.get("person")
+            if signer and signer.id == named and any(signer in each.root.members(role) for role in roles):
+                return True
+        return False
 
     def _known(self) -> dict[str, bool]:
         try:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from opsascode.policy import Change, Decision
     from opsascode.proof import Ledger, PublicKey, Signer, Statement, TeamLog, TrustChain
     from opsascode.repo import Snapshot
+    from opsascode.run._doubt import Doubt
     from opsascode.run._judging import Judgement
     from opsascode.run._state import State
 
@@ -41,13 +42,14 @@ _DIRECTORY: Final = "packs"
 class PackBook:
     """What one machine knows about the pack of one repository, named by the digest of its first trust root.
 
-    With `team`, what other machines recorded counts as well.
+    With `team`, what other machines recorded counts as well, as far as `doubt` believes it.
     """
 
     state: State
     repository: str
     keys: tuple[PublicKey, ...]
     team: TeamLog | None = None
+    doubt: Doubt | None = None
 
     def read(self) -> PackLog:
         """Tell everything that happened to the pack.
@@ -56,7 +58,7 @@ class PackBook:
             LedgerError: the ledger is damaged, or not the one this machine knows.
         """
         records = ledger_records(self.state, POLICY_RECORDS, keys=self.keys, team=self.team)
-        return fold_packs(records, self.repository)
+        return fold_packs(records, self.repository, self.doubt)
 
     @contextmanager
     def alone(self, waits: Callable[[], None]) -> Iterator[None]:

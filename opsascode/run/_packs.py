@@ -13,8 +13,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from opsascode.policy import BreakGlass, LoggedStatement, effects_of
-from opsascode.proof import PREDICATE_PREFIX, Code, CodedLedgerError, Statement, payload_digest, read_unverified
+from opsascode.policy import BREAK_GLASS_TYPE, RATIFICATION_TYPE, BreakGlass, LoggedStatement, effects_of
+from opsascode.proof import (
+    BREAK_GLASS,
+    POLICY_APPROVER,
+    PREDICATE_PREFIX,
+    ROLLBACK_APPROVER,
+    Code,
+    CodedLedgerError,
+    Statement,
+    payload_digest,
+    read_unverified,
+)
 from opsascode.run._record import timestamp
 
 if TYPE_CHECKING:
@@ -22,6 +32,7 @@ if TYPE_CHECKING:
 
     from opsascode.policy import Decision
     from opsascode.proof import Json, TeamRecord
+    from opsascode.run._doubt import Doubt
 
 POLICY_APPLY: Final = f"{PREDICATE_PREFIX}policy-apply:v1"
 POLICY_UNLOCK: Final = f"{PREDICATE_PREFIX}policy-unlock:v1"
@@ -228,6 +239,11 @@ class Unlock:
     reason: str
     at: datetime
 
+    @classmethod
+    def of(cls, said: Mapping[str, Json]) -> Unlock:
+        """Read it from its record."""
+        return cls(person=str(said.get("person")), reason=str(said.get("reason")), at=_moment(said.get("at")))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokenGlass:
@@ -239,6 +255,7 @@ class BrokenGlass:
     expires: datetime
     digest: str
     entry: int = -1
+    is_as_signed: bool = True
 
     def covers(self, hosts: Iterable[str], now: datetime) -> bool:
         """Say whether it means anything for all of these hosts now."""
@@ -250,6 +267,7 @@ class PackLog:
     """Everything that happened to the pack of one repository, oldest first.
 
     `glass` are the packs of broken glass that no applied pack followed, `statements` what people signed about any.
+    `doubted` names records of other machines that did not hold.
     """
 
     packs: tuple[AppliedPack, ...] = ()
@@ -259,6 +277,7 @@ class PackLog:
     glass: tuple[BrokenGlass, ...] = ()
     statements: tuple[LoggedStatement, ...] = ()
     locked: bool = False
+    doubted: tuple[str, ...] = ()
 
     @property
     def current(self) -> AppliedPack | None:
@@ -274,50 +293,86 @@ class PackLog:
         return self.current.pack if self.current else None
 
 
-def fold_packs(records: Iterable[TeamRecord], repository: str) -> PackLog:
+def fold_packs(records: Iterable[TeamRecord], repository: str, doubt: Doubt | None = None) -> PackLog:
     """Tell what the records say about the pack of one repository; others are passed over.
+
+    `doubt` looks at records of other machines; without it there are only those of this one.
 
     Raises:
         LedgerError: a record is not of its form.
+        ProofError: a record of another machine cannot be judged here.
     """
-    packs: list[AppliedPack] = []
-    unlocks: list[Unlock] = []
-    consumed: set[str] = set()
-    seen: dict[str, datetime] = {}
-    glass: list[BrokenGlass] = []
-    statements: list[LoggedStatement] = []
-    locked = False
+    fold = _Fold(doubt)
     for logged in records:
-        statement = logged.record.statement
-        said = statement.predicate
-        if said.get("repository") != repository:
-            continue
-        if statement.predicate_type == POLICY_APPLY:
-            packs.append(AppliedPack.of(said, logged.index))
-            consumed |= {each for step in packs[-1].steps for each in step.attestations}
-            locked = packs[-1].locked
-            glass.clear()
-        elif statement.predicate_type == POLICY_UNLOCK:
-            unlocks.append(
-                Unlock(person=str(said.get("person")), reason=str(said.get("reason")), at=_moment(said.get("at")))
-            )
-            locked = False
-        elif statement.predicate_type == ROOT_SEEN:
-            seen.setdefault(str(said.get("root")), _moment(said.get("at")))
-        elif statement.predicate_type in {GLASS_BROKEN, GLASS_RATIFIED}:
-            statements.append(_signed(logged))
-            if statement.predicate_type == GLASS_BROKEN:
-                glass.append(_broken(logged, statements[-1]))
-                consumed.add(statements[-1].digest)
+        if logged.record.statement.predicate.get("repository") == repository:
+            fold.take(logged)
     return PackLog(
-        packs=tuple(packs),
-        unlocks=tuple(unlocks),
-        consumed=frozenset(consumed),
-        seen_roots=seen,
-        glass=tuple(glass),
-        statements=tuple(statements),
-        locked=locked,
+        packs=tuple(fold.packs),
+        unlocks=tuple(fold.unlocks),
+        consumed=frozenset(fold.consumed),
+        seen_roots=fold.seen,
+        glass=tuple(fold.glass),
+        statements=tuple(fold.statements),
+        locked=fold.locked,
+        doubted=tuple(fold.doubted),
     )
+
+
+class _Fold:
+    """What the records said so far."""
+
+    def __init__(self, doubt: Doubt | None) -> None:
+        self.doubt = doubt
+        self.packs: list[AppliedPack] = []
+        self.unlocks: list[Unlock] = []
+        self.consumed: set[str] = set()
+        self.seen: dict[str, datetime] = {}
+        self.glass: list[BrokenGlass] = []
+        self.statements: list[LoggedStatement] = []
+        self.doubted: list[str] = []
+        self.locked = False
+
+    def take(self, logged: TeamRecord) -> None:
+        """Take in the next record, if it is this machine's own or holds when it is looked at."""
+        statement = logged.record.statement
+        if not self._is_believed(logged):
+            self.doubted.append(f"{statement.kind}, entry {logged.index} of {logged.ledger}")
+        elif statement.predicate_type == POLICY_APPLY:
+            self.packs.append(AppliedPack.of(statement.predicate, logged.index))
+            self.consumed |= {each for step in self.packs[-1].steps for each in step.attestations}
+            self.locked = self.packs[-1].locked
+            self.glass.clear()
+        elif statement.predicate_type == POLICY_UNLOCK:
+            self.unlocks.append(Unlock.of(statement.predicate))
+            self.locked = False
+        elif statement.predicate_type == ROOT_SEEN:
+            self.seen.setdefault(str(statement.predicate.get("root")), _moment(statement.predicate.get("at")))
+        else:
+            self.statements.append(_signed(logged))
+            if statement.predicate_type == GLASS_BROKEN:
+                self.glass.append(_broken(logged, self.statements[-1]))
+                self.consumed.add(self.statements[-1].digest)
+
+    def _is_believed(self, logged: TeamRecord) -> bool:
+        said, kind = logged.record.statement.predicate, logged.record.statement.predicate_type
+        if self.doubt is None or logged.ledger == self.doubt.own or kind == ROOT_SEEN:
+            return True
+        if kind == POLICY_APPLY:
+            before = self.packs[-1] if self.packs else None
+            return self.doubt.believes_pack(before, AppliedPack.of(said, logged.index), logged.record.digest)
+        envelope = str(said.get("request")).encode()
+        asked, roles = _REQUESTS[kind]
+        if not self.doubt.believes_request(envelope, asked, roles):
+            return False
+        return kind != GLASS_BROKEN or _broken(logged, _signed(logged)).is_as_signed
+
+
+_REQUESTS: Final = {
+    POLICY_UNLOCK: (UNLOCK_REQUEST, (POLICY_APPROVER, ROLLBACK_APPROVER)),
+    GLASS_BROKEN: (BREAK_GLASS_TYPE, (BREAK_GLASS,)),
+    GLASS_RATIFIED: (RATIFICATION_TYPE, (ROLLBACK_APPROVER,)),
+}
+"""What a person must have signed for a record, and which role they must have for it."""
 
 
 def root_seen_statement(ledger: str, repository: str, root: str, now: datetime) -> Statement:
@@ -356,8 +411,10 @@ def _signed(logged: TeamRecord) -> LoggedStatement:
 
 def _broken(logged: TeamRecord, signed: LoggedStatement) -> BrokenGlass:
     glass = BreakGlass.of(signed.statement)
+    pack = PackName.of(logged.record.statement.predicate.get("pack"))
     return BrokenGlass(
-        pack=PackName.of(logged.record.statement.predicate.get("pack")),
+        pack=pack,
+        is_as_signed=pack.scope == glass.change.target_scope,
         person=glass.person,
         hosts=glass.hosts,
         expires=glass.expires,
