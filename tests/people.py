@@ -97,7 +97,13 @@ BOBS_TOKEN = Hand("bob's token", on_token=True)
 
 PEOPLE = People(
     persons=(
-        Person(id="alice", name="Alice", accounts=("alice", "github:alice-x"), roles=(ROLE, "run-approver"), keys=(ALICE.key,)),
+        Person(
+            id="alice",
+            name="Alice",
+            accounts=("alice", "github:alice-x"),
+            roles=(ROLE, "run-approver"),
+            keys=(ALICE.key,),
+        ),
         Person(id="bob", name="Bob", accounts=("bob",), roles=(ROLE, "run-approver"), keys=(BOB.key, BOBS_TOKEN.key)),
         Person(id="carol", name="Carol", accounts=("carol",), roles=(ROLE, "run-approver"), keys=(CAROL.key,)),
         Person(id="dave", name="Dave", accounts=("dave",), roles=("reader", "run-approver"), keys=(DAVE.key,)),

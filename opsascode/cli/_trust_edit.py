@@ -198,6 +198,10 @@ class RootEditor:
         """Say how long a value counts as one that was left."""
         self.root = replace(self.root, rollback_window=_duration(word))
 
+    def staleness(self, word: str) -> None:
+        """Say how long ago the team's ledger may have been seen, in whole hours; `never` asks for nothing."""
+        self.root = replace(self.root, max_staleness=None if word == "never" else _duration(word))
+
     def _read_key(self, place: str, who: str, read: Callable[[str], Key]) -> Key:
         line = place if place.startswith(("ssh-", "sk-ssh-")) else self._key_line(place, who)
         try:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _TOP: Final = (
     "ref", "expires", "protected", "persons", "roles", "machines", "bridge", "witnesses", "rollback_window",
+    "max_staleness",
 )  # fmt: skip
 _PERSON: Final = ("name", "keys", "emails", "accounts", "teams", "forge")
 _ROLE: Final = ("persons", "threshold", "teams")
@@ -76,7 +77,12 @@ class _Ceremony:
         for name, where in self._entries(("machines",)):
             self._machine(name, where)
         editor = self._editor
-        for key, take in (("ref", editor.ref), ("expires", editor.expires), ("rollback_window", editor.window)):
+        for key, take in (
+            ("ref", editor.ref),
+            ("expires", editor.expires),
+            ("rollback_window", editor.window),
+            ("max_staleness", editor.staleness),
+        ):
             if self._document.at((key,)) is not None:
                 self._try((key,), take, self._text((key,)))
         if self._document.at(("protected",)) is not None:

@@ -37,6 +37,7 @@ class RootWords(TypedDict):
     bridge: int | None
     quorum: int | None
     window: str | None
+    staleness: str | None
     person: str | None
     key: Path | None
     yes: bool
@@ -97,6 +98,12 @@ def root_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--rollback-window", "window", metavar="180d", help="How long a value that was left is remembered."
             ),
+            click.option(
+                "--max-staleness",
+                "staleness",
+                metavar="24h|never",
+                help="How old what is known of the team's ledger may be, for what needs privileges.",
+            ),
         )
     ):
         function = option(function)
@@ -142,6 +149,8 @@ def _limits(editor: RootEditor, words: RootWords) -> None:
         editor.limits(witness_quorum=words["quorum"])
     if words["window"]:
         editor.window(words["window"])
+    if words["staleness"]:
+        editor.staleness(words["staleness"])
 
 
 def _pairs(words: tuple[str, ...], option: str, example: str) -> list[tuple[str, str]]:

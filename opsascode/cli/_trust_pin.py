@@ -32,7 +32,7 @@ def pin(face: Face, /, digest: str, *, tofu: bool, replace: bool) -> int:
     """
     from opsascode.proof import payload_digest, read_chain, seal  # noqa: PLC0415 - keeps --help quick
     from opsascode.repo import committed_trust  # noqa: PLC0415 - likewise
-    from opsascode.run import Pins, pin_statement  # noqa: PLC0415 - likewise
+    from opsascode.run import Pins, moor, pin_statement  # noqa: PLC0415 - likewise
 
     if bool(digest) == tofu:
         raise UsageError("say which trust root to believe in: opsascode trust pin sha256:…", advice="or --tofu")
@@ -60,6 +60,7 @@ def pin(face: Face, /, digest: str, *, tofu: bool, replace: bool) -> int:
     pins.write(wanted, now, tofu=tofu)
     after = pins.read()
     if after is not None:
+        moor(face.repository, after)
         _tell(face, after, committed=bool(envelopes))
     return ExitCode.DONE
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from opsascode.run._judging import Judgement, Memory, TransitionJudge, chain_of_snapshot
     from opsascode.run._ledger_records import ledger_records
     from opsascode.run._life import Dispatcher, LifeState
-    from opsascode.run._moored import require_moored
+    from opsascode.run._moored import moor, require_moored
     from opsascode.run._pack_book import PackBook, record_applied
     from opsascode.run._pack_names import PackVersion, find_pack, pack_versions, version_of
     from opsascode.run._packs import (
@@ -131,7 +131,7 @@ _ROOMS = {
         "unlock_statement",
     ),
     "_fresh": ("staleness",),
-    "_moored": ("require_moored",),
+    "_moored": ("moor", "require_moored"),
     "_pins": ("Pins", "RootPin", "UnpinnedError", "held_back", "pin_statement", "trusted_chain"),
     "_perform": ("LockedOut", "RunReport", "Waiting", "perform", "take_up"),
     "_plan": ("MovedError", "Plan", "PlannedStep", "read_plan", "what_moved"),
@@ -259,6 +259,7 @@ __all__ = [
     "kept_approvals",
     "ledger_records",
     "minimal_environment",
+    "moor",
     "need_of",
     "open_team_log",
     "pack_versions",

@@ -71,6 +71,14 @@ def require_moored(repository: Repository, state: State, pin: RootPin | None) ->
         _write(directory / _FILE, now)
 
 
+def moor(repository: Repository, pin: RootPin) -> None:
+    """Go by this pin from now on, whatever was before: somebody here has just said so."""
+    directory = _git_directory(repository.root)
+    if directory is not None:
+        settings = repository.settings
+        _write(directory / _FILE, _Moored(repository=pin.repository, name=settings.name, state=settings.state or ""))
+
+
 def _refuse_unpinned(before: _Moored | None, directory: Path | None) -> None:
     """Let a repository without a pin be one only where there never was any."""
     if before is not None:

@@ -136,6 +136,7 @@ ref: main
 expires: 2098-01-31
 protected: [policies/**, inventories/**, opsascode.yml, playbooks/**]
 rollback_window: 30d
+max_staleness: 24h
 bridge: 2
 persons:
   alice: {name: Alice Example, teams: [db], emails: [alice@example.org], accounts: [alice, 'github:alice-x'], keys: [alice.pub]}
@@ -176,9 +177,9 @@ def test_everything_wrong_in_the_file_is_said_where_it_stands(team: Ceremony) ->
     assert answer.code == 3
     for place, why in (
         (":3:10:", "no day of the calendar"),
-        (":9:46:", "nothing here is called «kys»"),
-        (":14:34:", "it must be an integer"),
-        (":17:19:", "nosuch.pub cannot be read"),
+        (":10:46:", "nothing here is called «kys»"),
+        (":15:34:", "it must be an integer"),
+        (":18:19:", "nosuch.pub cannot be read"),
     ):
         assert f"ceremony.yml{place}" in answer.err
         assert why in answer.err

@@ -20,7 +20,9 @@ CLEAN = {
 
 
 def git(directory: Path, *words: str, data: bytes = b"", **environment: str) -> str:
-    done = subprocess.run(["git", *words], cwd=directory, env={**CLEAN, **environment}, capture_output=True, input=data, check=False)
+    done = subprocess.run(
+        ["git", *words], cwd=directory, env={**CLEAN, **environment}, capture_output=True, input=data, check=False
+    )
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode().strip()
 

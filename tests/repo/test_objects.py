@@ -267,7 +267,9 @@ def test_a_hook_sees_the_objects_that_arrive_and_no_other_place(made: Repository
         f'#!/bin/sh\nenv | grep ^GIT_ > {said}\nread old new ref\ncp -r "$GIT_QUARANTINE_PATH" {tmp_path}/kept\nexit 1\n'
     )
     hook.chmod(0o755)
-    pushed = subprocess.run(["git", "push", "-q", str(server), "main"], cwd=made.place, env=CLEAN, capture_output=True, check=False)
+    pushed = subprocess.run(
+        ["git", "push", "-q", str(server), "main"], cwd=made.place, env=CLEAN, capture_output=True, check=False
+    )
     assert pushed.returncode != 0
     variables = dict(line.split("=", 1) for line in said.read_text().splitlines())
     arriving = variables["GIT_QUARANTINE_PATH"]
