@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from opsascode.cli._console import escape_line, wants_colour
+from opsascode.cli._console import count, escape_line, wants_colour
 from opsascode.cli._policy import tip_of
 from opsascode.cli._policy_desk import PolicyDesk
 from opsascode.cli._policy_text import class_words, decision_json, diff_lines, finding_lines, missing_lines
@@ -23,7 +23,7 @@ from opsascode.cli._signing import choose_person, sign_statement
 from opsascode.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from opsascode.cli._context import Face
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from opsascode.run import AppliedPack, Judgement
 
 _LIFETIME: Final = timedelta(hours=72)
+_NAMED: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ def answer_change(face: Face, what: str, words: ChangeWords) -> int:
     desk = PolicyDesk(face=face)
     judgement = look_at(desk, what)
     if not face.json:
-        click.echo("\n".join(change_lines(judgement)), color=wants_colour())
+        click.echo("\n".join((*change_lines(judgement), *_reach(desk, judgement))), color=wants_colour())
         lines = (
             ("nothing is missing",) if judgement.decision.allowed else ("missing", *missing_lines(judgement.decision))
         )
@@ -123,6 +124,25 @@ def change_lines(judgement: Judgement) -> Iterator[str]:
     yield f"commit    {new.commit[:12]}"
     yield from diff_lines(decision.classification.diff)
     yield from finding_lines(decision)
+
+
+def _reach(desk: PolicyDesk, judgement: Judgement) -> Iterator[str]:
+    """Show which hosts and runbooks the guardrails that change apply to."""
+    from opsascode.run import affected  # noqa: PLC0415 - keeps --help quick
+
+    found = affected(desk.store, judgement)
+    if found is None:
+        return
+    hosts = (
+        "hosts that cannot be told without executing something" if found.hosts is None else _some(found.hosts, "host")
+    )
+    yield f"affects   {hosts}; {_some(found.runbooks, 'runbook')}"
+
+
+def _some(names: Sequence[str], noun: str) -> str:
+    more = f", and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    named = f" ({', '.join(map(escape_line, names[:_NAMED]))}{more})" if names else ""
+    return f"{count(len(names), noun)}{named}"
 
 
 def _objection(judgement: Judgement, said: Said, person: Person) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from opsascode.run._access import Access, VaultSecret, require_sshpass
+    from opsascode.run._affected import Affected, affected
     from opsascode.run._allowed import Allowance, allowances
     from opsascode.run._asks import (
         Answered,
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "_tasks": ("UNDO_PREFIX",),
+    "_affected": ("Affected", "affected"),
     "_allowed": ("Allowance", "allowances"),
     "_asks": (
         "Answered",
@@ -163,6 +165,7 @@ __all__ = [
     "WAITING",
     "Access",
     "Actor",
+    "Affected",
     "Allowance",
     "AnswerSeen",
     "Answered",
@@ -245,6 +248,7 @@ __all__ = [
     "WaitsFor",
     "Watch",
     "WrittenRequest",
+    "affected",
     "allowances",
     "asks_of_plan",
     "chain_of_snapshot",

@@ -196,7 +196,7 @@ class TransitionJudge:
         return self.memory.seen_roots.get(chain.current.digest)
 
     def _groups(self, snapshot: Snapshot) -> Mapping[str, frozenset[str]] | None:
-        return static_groups(snapshot.files, _inventory_sources(snapshot))
+        return static_groups(snapshot.files, inventory_sources(snapshot))
 
 
 def chain_of_snapshot(snapshot: Snapshot, *, pin: str | None, least: int = 1) -> TrustChain:
@@ -213,7 +213,7 @@ def _beside_policies(snapshot: Snapshot) -> dict[str, str]:
     return {path: file.digest for path, file in snapshot.files.items() if not path.startswith(_POLICIES)}
 
 
-def _inventory_sources(snapshot: Snapshot) -> tuple[str, ...]:
+def inventory_sources(snapshot: Snapshot) -> tuple[str, ...]:
     """Tell which inventories a commit's own settings name."""
     settings = snapshot.files.get("opsascode.yml")
     spec = load_mapping(settings.data, "opsascode.yml").get("spec") if settings else None

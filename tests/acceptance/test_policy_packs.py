@@ -194,6 +194,16 @@ def test_a_pack_that_cannot_be_used_is_not_applied(team: Team) -> None:
     assert team.world.ops("run", "hello", "-y").code == 0
 
 
+def test_who_shall_agree_is_shown_which_hosts_and_runbooks_it_reaches(team: Team) -> None:
+    for_web = guardrail(2, "web-steps").replace("spec:\n", "spec:\n  applies_to: {groups: [web], runbooks: ['hel*']}\n")
+    team.branch("narrower", {"policies/web.yml": for_web})
+    said = team.say("bob", "narrower")
+    assert "affects   3 hosts (web1, web2, web3); 1 runbook (hello)" in said.out
+    team.branch("everywhere", {"policies/limits.yml": guardrail(3)})
+    said = team.say("bob", "everywhere")
+    assert "affects   4 hosts (db1, web1, web2, web3); 1 runbook (hello)" in said.out
+
+
 def test_an_approval_goes_on_counting_while_the_base_moves_beside_it(team: Team) -> None:
     team.branch("narrower", {"policies/limits.yml": guardrail(3)})
     assert team.say("bob", "narrower").code == 0
