@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -143,3 +144,16 @@ def test_44_a_stolen_machine_key_unlocks_nothing(team: Team) -> None:
     liar.says(unlock_statement(liar.origin, liar.applied, unlock, envelope=envelope))
     team.one.ops("ledger", "sync")
     assert len(team.one.ops("policy", "status", "--format", "json").json["doubted"]) == 1
+
+
+def test_39_notes_that_leave_a_record_out_are_not_believed(team: Team) -> None:
+    world = team.one
+    world.ops("ledger", "sync")
+    before = world.ops("policy", "history", "--format", "json").json
+    notes = world.state / "kinds.json"
+    signature, _, content = notes.read_bytes().partition(b"\n")
+    about = json.loads(content)
+    kind = next(each for each in about["kinds"] if "policy-apply" in each)
+    about["kinds"][kind] = []
+    notes.write_bytes(signature + b"\n" + json.dumps(about).encode())
+    assert world.ops("policy", "history", "--format", "json").json == before
