@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from opsascode.run._life import Dispatcher, LifeState
     from opsascode.run._moored import moor, require_moored
     from opsascode.run._pack_book import PackBook, record_applied
+    from opsascode.run._pack_log import PackLog
     from opsascode.run._pack_names import PackVersion, find_pack, pack_versions, version_of
     from opsascode.run._packs import (
         AppliedPack,
-        PackLog,
         PackName,
         Unlock,
         glass_statement,
@@ -122,9 +122,9 @@ _ROOMS = {
     "_judging": ("Judgement", "Memory", "TransitionJudge", "chain_of_snapshot"),
     "_pack_book": ("PackBook", "record_applied"),
     "_pack_names": ("PackVersion", "find_pack", "pack_versions", "version_of"),
+    "_pack_log": ("PackLog",),
     "_packs": (
         "AppliedPack",
-        "PackLog",
         "PackName",
         "Unlock",
         "glass_statement",

@@ -19,8 +19,9 @@ from opsascode.policy import TransitionClass
 from opsascode.proof import MAX_ENVELOPE, make_receipt, payload_digest, seal, sha256_digest
 from opsascode.repo import pack_of
 from opsascode.run._ledger_records import ledger_records
+from opsascode.run._pack_log import PackLog, fold_packs
 from opsascode.run._pack_names import version_of
-from opsascode.run._packs import POLICY_RECORDS, AppliedPack, PackLog, PackName, Step, fold_packs
+from opsascode.run._packs import POLICY_RECORDS, AppliedPack, PackName, Step
 from opsascode.run._site import write_new
 
 if TYPE_CHECKING:

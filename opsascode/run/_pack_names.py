@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from opsascode.repo import ObjectStore, Snapshot
-    from opsascode.run._packs import PackLog
+    from opsascode.run._pack_log import PackLog
 
 PREVIOUS: Final = "prev"
 APPLIED: Final = "applied"

@@ -1,29 +1,23 @@
-"""Which policy pack is enforced now, how did it come to that, and who allowed it?
+"""What is recorded about the policy pack: that it was applied, and who allowed it; unlocked; put aside in an emergency?
 
-A fold of the ledger's records about policies, in their order: `policy-apply` moves the applied pack, `policy-unlock`
-lifts the lock that a rollback left, `root-seen` remembers when a looser trust root was first met. The applied pack
-is an entry of the ledger and never the name of a branch.
+The applied pack is an entry of the ledger and never the name of a branch.
 
-Not here: judging (`policy`), moving the pack (`_apply`), what a run makes of it (`_enforce`).
+Not here: judging (`policy`), what the records come to together (`_pack_log`), what a run makes of it (`_enforce`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from opsascode.policy import BREAK_GLASS_TYPE, RATIFICATION_TYPE, BreakGlass, LoggedStatement, effects_of
+from opsascode.policy import effects_of
 from opsascode.proof import (
-    BREAK_GLASS,
-    POLICY_APPROVER,
     PREDICATE_PREFIX,
-    ROLLBACK_APPROVER,
     Code,
     CodedLedgerError,
     Statement,
     payload_digest,
-    read_unverified,
 )
 from opsascode.run._record import timestamp
 
@@ -31,8 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from opsascode.policy import Decision
-    from opsascode.proof import Json, TeamRecord
-    from opsascode.run._doubt import Doubt
+    from opsascode.proof import Json
 
 POLICY_APPLY: Final = f"{PREDICATE_PREFIX}policy-apply:v1"
 POLICY_UNLOCK: Final = f"{PREDICATE_PREFIX}policy-unlock:v1"
@@ -226,7 +219,7 @@ class AppliedPack:
             locked=predicate.get("locked") is True,
             enforced_by=enforced_by if isinstance(enforced_by, str) else None,
             actor=str(predicate.get("actor", "")),
-            applied=_moment(predicate.get("applied")),
+            applied=moment_of_record(predicate.get("applied")),
             entry=entry,
         )
 
@@ -242,7 +235,7 @@ class Unlock:
     @classmethod
     def of(cls, said: Mapping[str, Json]) -> Unlock:
         """Read it from its record."""
-        return cls(person=str(said.get("person")), reason=str(said.get("reason")), at=_moment(said.get("at")))
+        return cls(person=str(said.get("person")), reason=str(said.get("reason")), at=moment_of_record(said.get("at")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,119 +253,6 @@ class BrokenGlass:
     def covers(self, hosts: Iterable[str], now: datetime) -> bool:
         """Say whether it means anything for all of these hosts now."""
         return now < self.expires and set(hosts) <= set(self.hosts)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackLog:
-    """Everything that happened to the pack of one repository, oldest first.
-
-    `glass` are the packs of broken glass that no applied pack followed, `statements` what people signed about any.
-    `doubted` names records of other machines that did not hold.
-    """
-
-    packs: tuple[AppliedPack, ...] = ()
-    unlocks: tuple[Unlock, ...] = ()
-    consumed: frozenset[str] = frozenset()
-    seen_roots: Mapping[str, datetime] = field(default_factory=dict)
-    glass: tuple[BrokenGlass, ...] = ()
-    statements: tuple[LoggedStatement, ...] = ()
-    locked: bool = False
-    doubted: tuple[str, ...] = ()
-
-    @property
-    def current(self) -> AppliedPack | None:
-        """The pack that is enforced, but where a glass is broken."""
-        return self.packs[-1] if self.packs else None
-
-    def in_force(self, hosts: Iterable[str], now: datetime) -> PackName | None:
-        """Give the pack that is enforced for a run on these hosts now."""
-        targets = tuple(hosts)
-        broken = next((each for each in reversed(self.glass) if targets and each.covers(targets, now)), None)
-        if broken is not None:
-            return broken.pack
-        return self.current.pack if self.current else None
-
-
-def fold_packs(records: Iterable[TeamRecord], repository: str, doubt: Doubt | None = None) -> PackLog:
-    """Tell what the records say about the pack of one repository; others are passed over.
-
-    `doubt` looks at records of other machines; without it there are only those of this one.
-
-    Raises:
-        LedgerError: a record is not of its form.
-        ProofError: a record of another machine cannot be judged here.
-    """
-    fold = _Fold(doubt)
-    for logged in records:
-        if logged.record.statement.predicate.get("repository") == repository:
-            fold.take(logged)
-    return PackLog(
-        packs=tuple(fold.packs),
-        unlocks=tuple(fold.unlocks),
-        consumed=frozenset(fold.consumed),
-        seen_roots=fold.seen,
-        glass=tuple(fold.glass),
-        statements=tuple(fold.statements),
-        locked=fold.locked,
-        doubted=tuple(fold.doubted),
-    )
-
-
-class _Fold:
-    """What the records said so far."""
-
-    def __init__(self, doubt: Doubt | None) -> None:
-        self.doubt = doubt
-        self.packs: list[AppliedPack] = []
-        self.unlocks: list[Unlock] = []
-        self.consumed: set[str] = set()
-        self.seen: dict[str, datetime] = {}
-        self.glass: list[BrokenGlass] = []
-        self.statements: list[LoggedStatement] = []
-        self.doubted: list[str] = []
-        self.locked = False
-
-    def take(self, logged: TeamRecord) -> None:
-        """Take in the next record, if it is this machine's own or holds when it is looked at."""
-        statement = logged.record.statement
-        if not self._is_believed(logged):
-            self.doubted.append(f"{statement.kind}, entry {logged.index} of {logged.ledger}")
-        elif statement.predicate_type == POLICY_APPLY:
-            self.packs.append(AppliedPack.of(statement.predicate, logged.index))
-            self.consumed |= {each for step in self.packs[-1].steps for each in step.attestations}
-            self.locked = self.packs[-1].locked
-            self.glass.clear()
-        elif statement.predicate_type == POLICY_UNLOCK:
-            self.unlocks.append(Unlock.of(statement.predicate))
-            self.locked = False
-        elif statement.predicate_type == ROOT_SEEN:
-            self.seen.setdefault(str(statement.predicate.get("root")), _moment(statement.predicate.get("at")))
-        else:
-            self.statements.append(_signed(logged))
-            if statement.predicate_type == GLASS_BROKEN:
-                self.glass.append(_broken(logged, self.statements[-1]))
-                self.consumed.add(self.statements[-1].digest)
-
-    def _is_believed(self, logged: TeamRecord) -> bool:
-        said, kind = logged.record.statement.predicate, logged.record.statement.predicate_type
-        if self.doubt is None or logged.ledger == self.doubt.own or kind == ROOT_SEEN:
-            return True
-        if kind == POLICY_APPLY:
-            before = self.packs[-1] if self.packs else None
-            return self.doubt.believes_pack(before, AppliedPack.of(said, logged.index), logged.record.digest)
-        envelope = str(said.get("request")).encode()
-        asked, roles = _REQUESTS[kind]
-        if not self.doubt.believes_request(envelope, asked, roles):
-            return False
-        return kind != GLASS_BROKEN or _broken(logged, _signed(logged)).is_as_signed
-
-
-_REQUESTS: Final = {
-    POLICY_UNLOCK: (UNLOCK_REQUEST, (POLICY_APPROVER, ROLLBACK_APPROVER)),
-    GLASS_BROKEN: (BREAK_GLASS_TYPE, (BREAK_GLASS,)),
-    GLASS_RATIFIED: (RATIFICATION_TYPE, (ROLLBACK_APPROVER,)),
-}
-"""What a person must have signed for a record, and which role they must have for it."""
 
 
 def root_seen_statement(ledger: str, repository: str, root: str, now: datetime) -> Statement:
@@ -395,32 +275,6 @@ def glass_statement(
     }
     kind = GLASS_BROKEN if pack else GLASS_RATIFIED
     return Statement(predicate_type=kind, subject_name="break-glass", subject_digest=digest, predicate=said)
-
-
-def _signed(logged: TeamRecord) -> LoggedStatement:
-    """Read what a person signed from the record that holds it; it was verified before it was recorded."""
-    said = logged.record.statement.predicate
-    envelope = str(said.get("request")).encode()
-    return LoggedStatement(
-        entry=logged.index,
-        when=_moment(said.get("at")),
-        digest=payload_digest(envelope),
-        statement=read_unverified(envelope),
-    )
-
-
-def _broken(logged: TeamRecord, signed: LoggedStatement) -> BrokenGlass:
-    glass = BreakGlass.of(signed.statement)
-    pack = PackName.of(logged.record.statement.predicate.get("pack"))
-    return BrokenGlass(
-        pack=pack,
-        is_as_signed=pack.scope == glass.change.target_scope,
-        person=glass.person,
-        hosts=glass.hosts,
-        expires=glass.expires,
-        digest=signed.digest,
-        entry=logged.index,
-    )
 
 
 def unlock_request(locked: AppliedPack, unlock: Unlock) -> Statement:
@@ -461,7 +315,12 @@ def _texts(found: Json) -> tuple[str, ...]:
     return tuple(str(each) for each in found) if isinstance(found, list) else ()
 
 
-def _moment(found: Json) -> datetime:
+def moment_of_record(found: Json) -> datetime:
+    """Read a time from a record.
+
+    Raises:
+        LedgerError: it is none.
+    """
     try:
         return datetime.fromisoformat(str(found))
     except ValueError:

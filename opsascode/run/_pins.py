@@ -193,7 +193,7 @@ class Pins:
     def _content(self) -> dict[str, Json]:
         try:
             data = self.place.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
             raise CodedProofError(Code.ROOT_PIN, f"{self.place} cannot be read: {error.strerror}") from error

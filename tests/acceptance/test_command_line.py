@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 COMMANDS = (
     (),
+    ("init",),
     ("check",),
     ("plan",),
     ("run",),
@@ -47,8 +48,17 @@ COMMANDS = (
     ("ledger", "log"),
     ("ledger", "prove"),
     ("ledger", "checkpoint"),
+    ("ledger", "sync"),
+    ("ledger", "witness"),
+    ("trust",),
+    *(("trust", each) for each in ("init", "show", "propose", "sign", "pin")),
+    ("policy",),
+    *(("policy", each) for each in ("list", "show", "history", "diff", "status", "apply", "rollback", "merge")),
+    *(("policy", each) for each in ("unlock", "verify", "break-glass", "ratify", "hook", "bridge")),
+    ("policy", "hook", "install"),
+    ("policy", "hook", "receive"),
 )
-GROUPS = ((), ("runs",), ("show",), ("ledger",))
+GROUPS = ((), ("runs",), ("show",), ("ledger",), ("trust",), ("policy",), ("policy", "hook"))
 ESCAPE = "\x1b"
 
 
@@ -93,7 +103,7 @@ def test_every_command_is_in_the_list_above(past: World) -> None:
     found = set(GROUPS[:1])
     for group in GROUPS:
         listed = past.ops(*group, "--help").out.partition("Commands:\n")[2]
-        found |= {(*group, name) for name in re.findall(r"^ {2}(\w+) +\S", listed, re.MULTILINE)}
+        found |= {(*group, name) for name in re.findall(r"^ {2}([\w-]+) +\S", listed, re.MULTILINE)}
     assert found == set(COMMANDS)
 
 

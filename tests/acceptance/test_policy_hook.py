@@ -230,7 +230,7 @@ def test_one_more_byte_than_was_approved_is_refused(server: Server) -> None:
     server.world.git("revert", "--no-edit", "HEAD")
     server.agree(before, server.world.git("rev-parse", "HEAD").strip(), "bob", "carol")
     server.world.write("policies/limits.yml", PACK % 10 + "# one more\n")
-    server.world.commit("and one more thing")
+    server.world.git("commit", "--quiet", "--all", "--amend", "--no-edit")
     assert_refused(server, server.push("main", ATTESTATIONS_REF), before, "E_")
 
 
