@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from opsascode.cli._context import Face
     from opsascode.cli._signing import Signatory
-    from opsascode.policy import Said
+    from opsascode.policy import Decision, Said
     from opsascode.proof import Statement
     from opsascode.repo import People, Person
     from opsascode.run import AppliedPack, Judgement
@@ -75,7 +75,8 @@ def answer_change(face: Face, what: str, words: ChangeWords) -> int:
         return ExitCode.REFUSED
     envelope = sign_statement(_statement(desk, judgement, signatory, words.said, reason), signatory.at_hand)
     places = _leave(desk, judgement.decision.change.target_scope, envelope, words.out)
-    _tell(face, desk, what, signatory, words.said, places)
+    after = desk.judge(remembers=False).again(judgement).decision
+    _tell(face, after, signatory, words.said, places)
     return ExitCode.DONE
 
 
@@ -231,9 +232,8 @@ def _leave(desk: PolicyDesk, scope: str, envelope: bytes, out: Path | None) -> t
 _DONE: Final = {"propose": "proposed", "approve": "approved", "decline": "declined"}
 
 
-def _tell(face: Face, desk: PolicyDesk, what: str, signatory: Signatory, said: Said, places: tuple[str, ...]) -> None:
+def _tell(face: Face, after: Decision, signatory: Signatory, said: Said, places: tuple[str, ...]) -> None:
     """Say what was signed, where it lies, and what is still missing."""
-    after = look_at(PolicyDesk(face=face, files=desk.files), what).decision
     if face.json:
         body = {"said": said.value, "person": signatory.person.id, "places": list(places), **decision_json(after)}
         click.echo(json.dumps(body))

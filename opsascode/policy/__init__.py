@@ -106,6 +106,7 @@ if TYPE_CHECKING:
         Decision,
         Trust,
         change_of,
+        decide,
         hear_all,
         needs_of,
         verify,
@@ -172,6 +173,7 @@ __all__ = [
     "change_of",
     "classify",
     "debts_of",
+    "decide",
     "diff_packs",
     "effects_of",
     "hear_all",
@@ -214,7 +216,7 @@ _ROOMS = {
     ),
     "_levels": ("Finding", "Level", "TransitionClass"),
     "_say": ("Asked",),
-    "_transition": ("Decision", "Trust", "change_of", "hear_all", "needs_of", "verify"),
+    "_transition": ("Decision", "Trust", "change_of", "decide", "hear_all", "needs_of", "verify"),
     "_trust_change": ("COOL_DOWN",),
 }  # fmt: skip
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

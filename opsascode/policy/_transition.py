@@ -100,14 +100,29 @@ def verify(trust: Trust, old: OldState, new: Candidate, attestations: Sequence[b
     Raises:
         ValueError: when `now` is naive.
     """
+    return decide(trust, old, new, classify(old, new), attestations, now)
+
+
+def decide(
+    trust: Trust,
+    old: OldState,
+    new: Candidate,
+    classification: Classification,
+    attestations: Sequence[bytes],
+    now: datetime,
+) -> Decision:
+    """Decide as `verify` does, where it is known already what `classify` says of these two.
+
+    Raises:
+        ValueError: when `now` is naive.
+    """
     if now.tzinfo is None:
         msg = "judging a transition needs an aware time"
         raise ValueError(msg)
     # 1. What it is, from content alone.
-    classification = classify(old, new)
     change = change_of(old, new, classification)
-    root = old.chain.current.root
-    needs = needs_of(root, classification, trust.debts)
+    root, diff = old.chain.current.root, classification.diff
+    needs = needs_of(root, classification.classes, changes=bool(diff.files), owed=_owed(diff, trust.debts))
     # 2. What stands in the way whoever agrees.
     in_the_way = [*barred(trust, old, new, classification, now)]
     # 3. Who agrees: each statement by itself, then all of them together.
@@ -116,7 +131,7 @@ def verify(trust: Trust, old: OldState, new: Candidate, attestations: Sequence[b
         change,
         root,
         since=frozenset(old.since),
-        effects=effects_of(classification.diff),
+        effects=effects_of(diff),
         used=trust.consumed,
         now=now,
     )
@@ -140,21 +155,25 @@ def verify(trust: Trust, old: OldState, new: Candidate, attestations: Sequence[b
     )
 
 
-def needs_of(root: TrustRoot, classification: Classification, debts: Sequence[Debt] = ()) -> Needs:
-    """Say who must agree to a change of these classes; the version of the root that rules says how many."""
+def needs_of(
+    root: TrustRoot, classes: frozenset[TransitionClass], *, changes: bool = True, owed: bool = False
+) -> Needs:
+    """Say who must agree to a change of these classes; the version of the root that rules says how many.
+
+    `changes` tells whether anything protected is different, `owed` whether somebody owes a look at what is.
+    """
     from opsascode.proof import POLICY_APPROVER, ROLLBACK_APPROVER, ROOT_ROLE  # noqa: PLC0415 - needs cryptography
 
-    if classification.classes & BACK_OR_DOWN:
+    if classes & BACK_OR_DOWN:
         role = root.role(ROLLBACK_APPROVER)
         if role is None:  # no root is valid without it
             msg = "the trust root has no rollback-approver"
             raise ValueError(msg)
-        more = 1 if _owed(classification.diff, debts) else 0
-        return Needs(role=role.name, threshold=role.threshold + more, proposal=True, teams=role.teams)
-    if TransitionClass.TRUST in classification.classes:
+        return Needs(role=role.name, threshold=role.threshold + int(owed), proposal=True, teams=role.teams)
+    if TransitionClass.TRUST in classes:
         return Needs(role=ROOT_ROLE, threshold=0)  # those who agree to a root have signed the root itself
     role = root.role(POLICY_APPROVER)
-    if role is None or not classification.diff.files:
+    if role is None or not changes:
         return Needs(role=None if role is None else role.name, threshold=0)
     return Needs(role=role.name, threshold=role.threshold, teams=role.teams)
 

@@ -17,9 +17,6 @@ from opsascode.errors import OpsError
 from opsascode.policy import (
     Asked,
     Change,
-    Classification,
-    FileChange,
-    PackDiff,
     TransitionClass,
     hear_all,
     needs_of,
@@ -99,7 +96,7 @@ def _count(step: Step, chain: TrustChain, pack: AppliedPack, envelopes: Sequence
     )
     mine = [each for each in envelopes if sha256_digest(each) in step.envelopes]
     says, unheard = hear_all(asked, mine)
-    needs = needs_of(ruling.root, _classified(change))
+    needs = needs_of(ruling.root, frozenset(map(TransitionClass, change.classes)))
     needs = replace(needs, threshold=max(needs.threshold, step.needed))
     count = tally(needs, ruling.root, says, {})
     classes = " and ".join(change.classes)
@@ -115,11 +112,6 @@ def _count(step: Step, chain: TrustChain, pack: AppliedPack, envelopes: Sequence
     if [each.person for each in count.counted] != list(step.approved_by):
         faults.append("the record names other people than those who signed")
     return facts, faults
-
-
-def _classified(change: Change) -> Classification:
-    something = PackDiff(files=(FileChange(path="", before=change.base_scope, after=change.target_scope),))
-    return Classification(classes=frozenset(map(TransitionClass, change.classes)), findings=(), diff=something)
 
 
 def _number(item: tuple[str, bytes]) -> tuple[int, str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from opsascode.policy import Candidate, Decision, Identities, OldState, Trust, change_of, classify, verify
+from opsascode.policy import Candidate, Decision, Identities, OldState, Trust, change_of, classify, decide
 from opsascode.proof import read_chain
 from opsascode.repo import EMPTY_SNAPSHOT, Past, gather_past, load_mapping, static_groups
 
@@ -122,16 +122,23 @@ class TransitionJudge:
         Raises:
             ProofError: the trust root that comes is behind what was met before.
         """
-        # What comes may not be behind; what is there, and what lies on the way, may be.
-        chain_of_snapshot(self.store.snapshot(new, ()), pin=self.pin, least=self.memory.least)
-        return self._judge(old, new, ref=ref)
-
-    def _judge(self, old: str | None, new: str, *, ref: str | None = None) -> Judgement:
         state, candidate = self.gather(old, new, ref=ref)
-        classification = classify(state, candidate)
-        signed = tuple(self.attestations(change_of(state, candidate, classification)))
-        trust = self.trust(state, candidate, classification)
-        return Judgement(old=state, new=candidate, decision=verify(trust, state, candidate, signed, self.now))
+        # What comes may not be behind; what is there, and what lies on the way, may be.
+        chain_of_snapshot(candidate.snapshot, pin=self.pin, least=self.memory.least)
+        return self._decide(state, candidate, classify(state, candidate))
+
+    def again(self, judgement: Judgement) -> Judgement:
+        """Judge the same transition by what people have signed until now; nothing else is looked at anew."""
+        return self._decide(judgement.old, judgement.new, judgement.decision.classification)
+
+    def _judge(self, old: str, new: str) -> Judgement:
+        state, candidate = self.gather(old, new)
+        return self._decide(state, candidate, classify(state, candidate))
+
+    def _decide(self, old: OldState, new: Candidate, found: Classification) -> Judgement:
+        signed = tuple(self.attestations(change_of(old, new, found)))
+        decision = decide(self.trust(old, new, found), old, new, found, signed, self.now)
+        return Judgement(old=old, new=new, decision=decision)
 
     def trust(self, old: OldState, new: Candidate, classification: Classification) -> Trust:
         """Give what this place knows by itself."""

@@ -333,7 +333,7 @@ def test_hiding_a_statement_never_makes_a_yes_and_their_order_means_nothing(
 
     def enough(names: list[str]) -> bool:
         says, _ = hear_all(asked, [SAYS[name] for name in names])
-        return tally(needs_of(root, MANY.found), root, says, excluded).enough
+        return tally(needs_of(root, MANY.found.classes), root, says, excluded).enough
 
     names = sorted(seen)
     other = shuffled_by(seed, names)
