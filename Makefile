@@ -27,11 +27,11 @@ help:
 	@.ci/need '$(PYTHON) -m ensurepip --version=python3-venv'
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "opsascode needs Python 3.11 or later; try make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[lab]'
+	$(BIN)/python -m pip install --quiet --editable '.[lab,reliability]'
 	@touch $@
 
 .venv/.dev: .venv/.lab
-	$(BIN)/python -m pip install --quiet --editable '.[lab,test,lint,playbook-lint,bench]'
+	$(BIN)/python -m pip install --quiet --editable '.[lab,reliability,test,lint,playbook-lint,bench]'
 	@touch $@
 
 # .fuzz holds a library with libFuzzer in it, which nothing else needs.

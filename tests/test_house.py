@@ -34,6 +34,8 @@ WRITTEN = sorted(
 PYTHON = [path for path in WRITTEN if path.suffix == ".py" or path.read_bytes().startswith(b"#!/usr/bin/env python")]
 PLUGINS = frozenset(path for path in PRODUCT if "ansible" in path.relative_to(ROOT).parts)
 DOORS = {
+    "cel_expr_python": {"repo/_conditions.py"},
+    "httpx": {"slo/_prometheus.py"},
     "ansible_runner": {"run/_child.py"},
     "click": {path.relative_to(ROOT / "opsascode").as_posix() for path in PRODUCT if path.parent.name == "cli"},
     "cryptography": {"proof/_keys.py"},
@@ -106,7 +108,10 @@ def test_help_imports_no_heavy_package() -> None:
         "cryptography",
         "rich",
         "ansible_runner",
+        "cel_expr_python",
+        "httpx",
         "opsascode.run",
+        "opsascode.slo",
         "opsascode.repo",
     )
     code = "import sys; from opsascode.cli import run_command_line as run; run(['--help']); "
@@ -191,9 +196,11 @@ def test_every_dependency_is_declared_and_pinned() -> None:
     assert names - pinned == set()
     distributions = {
         "ansible_runner": "ansible-runner",
+        "cel_expr_python": "cel-expr-python",
         "jinja2": "ansible-core",
         "ptyprocess": "ansible-runner",
         "yaml": "pyyaml",
     }
-    declared = {re.split(r"[\[<>=]", each)[0] for each in project["dependencies"]}
+    optional = project["optional-dependencies"]["reliability"]
+    declared = {re.split(r"[\[<>=]", each)[0] for each in (*project["dependencies"], *optional)}
     assert {distributions.get(package, package) for package in DOORS} <= declared

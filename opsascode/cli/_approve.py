@@ -41,7 +41,7 @@ class _Words(TypedDict):
     yes: bool
 
 
-_RUN: Final = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
+_RUN: Final = re.compile(r"(gate-)?[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class _Answer:
 
 
 @click.command()
-@click.argument("what", metavar="[CHANGE|RUN|REQUEST-FILE|PLAN-FILE]", default="")
+@click.argument("what", metavar="[CHANGE|RUN|GATE|REQUEST-FILE|PLAN-FILE]", default="")
 @click.option("--as", "person", metavar="PERSON", help="Who you are in the trust root [default: whose key is here].")
 @click.option(
     "--key",
@@ -76,6 +76,8 @@ class _Answer:
 @click.pass_obj
 def command(face: Face, /, what: str, listing: bool, **words: Unpack[_Words]) -> int:  # noqa: FBT001 - click passes options by name
     """Approve, or decline, a CHANGE of the policies (a branch), what a waiting RUN asks, or the start of a plan.
+
+    A GATE is the id of a verdict of `slo gate` that blocks; who approves it lets the change out all the same.
 
     What is shown is what is signed: the digest is computed from the plan itself, never taken from whoever asks.
     """
@@ -282,7 +284,7 @@ def _list(face: Face, exchange: Exchange, people: People) -> int:
 
     changes = tuple(waiting_changes(face.policies))
     if face.json:
-        told = [{"kind": "run", **_waiting_json(written, verdict, people)} for written, verdict in waiting]
+        told = [{"kind": _kind(each), **_waiting_json(each, verdict, people)} for each, verdict in waiting]
         told += [{"kind": "change", **waiting_json(*change, people)} for change in changes]
         click.echo(json.dumps(told))
         return ExitCode.DONE
@@ -295,6 +297,12 @@ def _list(face: Face, exchange: Exchange, people: People) -> int:
     for trouble in exchange.troubles:
         click.echo(f"  {escape_line(trouble)}", err=True)
     return ExitCode.DONE
+
+
+def _kind(written: WrittenRequest) -> str:
+    from opsascode.run import GATE_ID  # noqa: PLC0415 - keeps --help quick
+
+    return "gate" if GATE_ID.fullmatch(written.request.run) else "run"
 
 
 def _verdict(exchange: Exchange, written: WrittenRequest, people: People, now: datetime) -> ApprovalVerdict | None:

@@ -20,21 +20,16 @@ if TYPE_CHECKING:
     from opsascode.policy import ApprovalVerdict
     from opsascode.run import AskRequest
 
+_GATE = "opsascode/gate/v1"
 _HOSTS_SHOWN = 12
 _STEPS_SHOWN = 60
 
 
 def request_lines(request: AskRequest, plan: Mapping[str, object]) -> Iterator[str]:
-    """Show a request and the plan it is about."""
+    """Show a request and the plan it is about, or the verdict of a gate that blocks."""
     ask = request.ask
-    runbook = _mapping(plan.get("runbook"))
     yield f"{escape_line(ask.title)}"
-    yield (
-        f"  runbook     {_said(runbook, 'name')} {_said(runbook, 'version')}".rstrip() + f"  ({_said(runbook, 'path')})"
-    )
-    yield f"  run         {escape_line(request.run) or 'none yet: it counts for the first run of this plan'}"
-    step = f", step {escape_line(ask.step)}" if ask.step else ""
-    yield f"  stage       {ask.stage}{step}"
+    yield from _gate_lines(request, plan) if _is_gate(plan) else _run_lines(request, plan)
     if request.requester:
         names = ", ".join(map(escape_line, (request.requester, *request.aliases)))
         yield f"  started by  {names}, who asked at {stamp(request.asked.astimezone(UTC))}"
@@ -43,9 +38,42 @@ def request_lines(request: AskRequest, plan: Mapping[str, object]) -> Iterator[s
     yield f"  valid for   {seconds(ask.lifetime.total_seconds())} after signing"
     for line in escape_text(ask.instructions).splitlines():
         yield f"  | {line}"
-    yield from _plan_lines(plan)
+    yield from _reason_lines(plan) if _is_gate(plan) else _plan_lines(plan)
     yield f"  repository  {escape_line(request.repository)}"
     yield f"  digest      {escape_line(request.plan_digest)}"
+
+
+def _is_gate(plan: Mapping[str, object]) -> bool:
+    return plan.get("format") == _GATE
+
+
+def _run_lines(request: AskRequest, plan: Mapping[str, object]) -> Iterator[str]:
+    ask, runbook = request.ask, _mapping(plan.get("runbook"))
+    yield (
+        f"  runbook     {_said(runbook, 'name')} {_said(runbook, 'version')}".rstrip() + f"  ({_said(runbook, 'path')})"
+    )
+    yield f"  run         {escape_line(request.run) or 'none yet: it counts for the first run of this plan'}"
+    step = f", step {escape_line(ask.step)}" if ask.step else ""
+    yield f"  stage       {ask.stage}{step}"
+
+
+def _gate_lines(request: AskRequest, plan: Mapping[str, object]) -> Iterator[str]:
+    """Say which gate blocks, and what an override would let through."""
+    yield f"  gate        {escape_line(request.run)}"
+    yield f"  service     {_said(plan, 'service')}"
+    change = f": {_said(plan, 'change')}" if plan.get("change") else ""
+    yield f"  change      of class {_said(plan, 'change_class')}{change}"
+    yield "  lets out    every change of this class to this service, as long as nothing else blocks it"
+    yield f"  until       {_said(plan, 'until')} at the latest"
+
+
+def _reason_lines(plan: Mapping[str, object]) -> Iterator[str]:
+    commit = _said(plan, "commit")[:12] if plan.get("commit") else "none (not in Git)"
+    yield f"  policies    {', '.join(escape_line(str(each)) for each in _list(plan.get('policies')))}, commit {commit}"
+    for each in map(_mapping, _list(plan.get("reasons"))):
+        word = {"pass": "note", "warn": "warns"}.get(str(each.get("effect")), "blocks")
+        about = f" {_said(each, 'about')}" if each.get("about") else ""
+        yield f"  {word:<12}{_said(each, 'code')}{about}: {_said(each, 'message')} ({_said(each, 'position')})"
 
 
 def verdict_lines(verdict: ApprovalVerdict) -> Iterator[str]:

@@ -100,13 +100,13 @@ def look_at(desk: PolicyDesk, what: str, *, base: str | None = None, remembers: 
         raise UsageError(f"there is no commit {what[:100]!r} in this clone", advice="git fetch, or name a branch")
     judge = desk.judge(remembers=remembers)
     if head != onto:
-        return judge.judge(onto, _merged(desk, onto, head), ref=desk.root.ref)
+        return judge.judge(onto, merged(desk, onto, head), ref=desk.root.ref)
     # Where the protected ref stands already there is nothing to merge: it is about what is not applied yet.
     current = desk.log.current
     return judge.judge(current.pack.commit if current else None, head, ref=desk.root.ref)
 
 
-def _merged(desk: PolicyDesk, base: str, head: str) -> str:
+def merged(desk: PolicyDesk, base: str, head: str) -> str:
     """Give the commit that a merge would make; one that follows the base already is itself the result."""
     from opsascode.repo import Branches, Identity, Made  # noqa: PLC0415 - keeps --help quick
 

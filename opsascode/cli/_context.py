@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from opsascode.cli._budgets import BudgetDesk
     from opsascode.cli._policy_desk import PolicyDesk
     from opsascode.policy import Reason
     from opsascode.proof import TrustChain
@@ -100,6 +101,13 @@ class Face:
         from opsascode.cli._policy_desk import PolicyDesk  # noqa: PLC0415 - keeps --help quick
 
         return PolicyDesk(face=self)
+
+    @cached_property
+    def budgets(self) -> BudgetDesk:
+        """Give what answers for error budgets; each is measured once in a command."""
+        from opsascode.cli._budgets import BudgetDesk  # noqa: PLC0415 - keeps --help quick
+
+        return BudgetDesk(face=self)
 
     def trusted(self) -> TrustChain:
         """Give the trust root as it is committed now and as this machine believes it; read anew each time.

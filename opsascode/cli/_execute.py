@@ -25,7 +25,6 @@ import click
 
 from opsascode import __version__
 from opsascode.cli._console import escape_line, escape_text, seconds, wants_colour
-from opsascode.cli._verdict import refusal_json, refusal_lines
 from opsascode.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -33,9 +32,10 @@ if TYPE_CHECKING:
 
     from opsascode.cli._context import Face
     from opsascode.cli._progress import Progress
-    from opsascode.policy import Permit, Refusal
+    from opsascode.policy import Permit
     from opsascode.proof import Json
     from opsascode.run import (
+        Actor,
         Circumstances,
         LockedOut,
         Manner,
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
         Past,
         Purpose,
         Resolution,
-        Rules,
         RunReport,
         Waiting,
         Watch,
@@ -58,32 +57,6 @@ EXIT_CODES: Final = {
     "canceled": ExitCode.INTERRUPTED,
     "indeterminate": ExitCode.INDETERMINATE,
 }
-
-
-def judged(face: Face, resolution: Resolution, rules: Rules | None = None) -> Permit | Refusal:
-    """Judge a plan by what is enforced here, or by rules that will be."""
-    from opsascode.policy import Refusal, judge  # noqa: PLC0415 - keeps --help quick
-    from opsascode.run import detect_trigger, subject_of  # noqa: PLC0415 - keeps --help quick
-
-    rules = rules or face.rules_for(resolution.plan.hosts)
-    subject = subject_of(resolution, detect_trigger(os.environ))
-    verdict = judge(rules.guardrails, subject, now=datetime.now(UTC))
-    against = [*rules.unapplied(resolution.plan, face.repository.root)]
-    if resolution.plan.trust is not None and (stale := face.staleness()) is not None:
-        against.append(stale)
-    if not against:
-        return verdict
-    others = verdict.reasons if isinstance(verdict, Refusal) else ()
-    return Refusal(plan_digest=subject.plan_digest, reasons=(*against, *others))
-
-
-def tell_refusal(face: Face, refusal: Refusal) -> int:
-    """Show why guardrails refuse a run."""
-    if face.json:
-        click.echo(json.dumps({"event": "refused", **refusal_json(refusal)}))
-    else:
-        click.echo("\n".join(refusal_lines(refusal)), err=True)
-    return ExitCode.REFUSED
 
 
 def order_for(
@@ -138,6 +111,18 @@ def account() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return f"uid {os.getuid()}"
+
+
+def actor() -> Actor:
+    """Say who acts: the account, the machine, what CI says about itself, and who logged in to that account."""
+    from opsascode.run import Actor  # noqa: PLC0415 - keeps --help quick
+
+    return Actor(
+        user=account(),
+        machine=socket.gethostname(),
+        detail=os.environ.get("GITHUB_ACTOR", ""),
+        login=_login(),
+    )
 
 
 def _login() -> str:
@@ -213,16 +198,11 @@ def _means(face: Face, watch: Watch) -> Means:
 
 
 def _circumstances(face: Face, manner: Manner, run: str) -> Circumstances:
-    from opsascode.run import Actor, Circumstances, Tools, detect_trigger, minimal_environment  # noqa: PLC0415 - keeps --help quick
+    from opsascode.run import Circumstances, Tools, detect_trigger, minimal_environment  # noqa: PLC0415 - keeps --help quick
 
     return Circumstances(
         run=run,
-        actor=Actor(
-            user=account(),
-            machine=socket.gethostname(),
-            detail=os.environ.get("GITHUB_ACTOR", ""),
-            login=_login(),
-        ),
+        actor=actor(),
         trigger=detect_trigger(os.environ),
         tools=Tools(
             opsascode=__version__,

@@ -26,6 +26,8 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "runs": ("opsascode.cli._runs", "List and show past runs."),
     "status": ("opsascode.cli._status", "Show runs under way, locks held, and how well each runbook does."),
     "show": ("opsascode.cli._show", "Show a runbook: what it does, and how well it has done."),
+    "slo": ("opsascode.cli._slo", "Service-level objectives: budgets, alerts, and the gate before a change."),
+    "incident": ("opsascode.cli._incident", "Declare, list and end incidents."),
     "policy": ("opsascode.cli._policy", "Policy packs: what is enforced, what was before, and how it may change."),
     "verify": ("opsascode.cli._verify", "Verify a run, a receipt or the whole ledger."),
     "trust": ("opsascode.cli._trust", "Say whom to trust: make, show, propose, sign and pin the trust root."),

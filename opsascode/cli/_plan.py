@@ -14,7 +14,7 @@ from opsascode.cli._access import PlanWords, read_keyring, secret_options
 from opsascode.cli._console import count, escape_line, seconds, wants_colour
 from opsascode.cli._context import Face, cache_directory
 from opsascode.cli._options import format_option, read_parameters, target_options
-from opsascode.cli._verdict import permit_lines, refusal_json, refusal_lines
+from opsascode.cli._verdict import explanation_lines, permit_lines, refusal_json, refusal_lines
 from opsascode.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -36,12 +36,21 @@ _HOSTS_SHOWN = 8
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the plan to a file for `opsascode run`."
 )
 @click.option("--playbook", is_flag=True, help="Print the compiled Ansible playbook and nothing else.")
+@click.option("--explain", "explains", is_flag=True, help="Show every guardrail and rule that was considered, and why.")
 @format_option
 @click.pass_obj
-def command(face: Face, /, runbook: str, out: Path | None, playbook: bool, **words: Unpack[PlanWords]) -> int:  # noqa: FBT001 - click passes options by name
+def command(
+    face: Face,
+    /,
+    runbook: str,
+    out: Path | None,
+    playbook: bool,  # noqa: FBT001 - click passes options by name
+    explains: bool,  # noqa: FBT001 - likewise
+    **words: Unpack[PlanWords],
+) -> int:
     """Resolve RUNBOOK (a name, or a path) into a plan and show what would be done; nothing is touched."""
-    from opsascode.cli._execute import judged  # noqa: PLC0415 - keeps --help quick
-    from opsascode.policy import Refusal  # noqa: PLC0415 - keeps --help quick
+    from opsascode.cli._judging import judgement  # noqa: PLC0415 - keeps --help quick
+    from opsascode.policy import Refusal, explain  # noqa: PLC0415 - keeps --help quick
 
     resolution = resolve_words(face, runbook, words, read_keyring(face, words, os.environ))
     if playbook:
@@ -49,18 +58,23 @@ def command(face: Face, /, runbook: str, out: Path | None, playbook: bool, **wor
         body = {"playbook": text, "digest": resolution.plan.digest}
         click.echo(json.dumps(body) if face.json else text, nl=face.json)
         return ExitCode.DONE
-    verdict = judged(face, resolution)
+    found = judgement(face, resolution)
+    verdict = found.verdict
+    explanation = explain(found.rules.policies, found.subject, now=found.at) if explains else None
     if out:
         _write(out, resolution.plan.content + b"\n")
     if face.json:
-        click.echo(json.dumps(_plan_json(resolution.plan, verdict)))
+        more = {"explanation": explanation.to_json()} if explanation else {}
+        click.echo(json.dumps({**_plan_json(resolution.plan, verdict), **more}))
     else:
-        click.echo("\n".join(plan_lines(resolution.plan, verdict, out)), color=wants_colour())
+        lines = [*plan_lines(resolution.plan, verdict, out), *(explanation_lines(explanation) if explanation else ())]
+        click.echo("\n".join(lines), color=wants_colour())
     return ExitCode.REFUSED if isinstance(verdict, Refusal) else ExitCode.DONE
 
 
 def resolve_words(face: Face, runbook: str, words: PlanWords, keyring: Keyring) -> Resolution:
     """Resolve what the command line said."""
+    from opsascode.cli._judging import approvals_for  # noqa: PLC0415 - keeps --help quick
     from opsascode.run import Request, resolve  # noqa: PLC0415 - keeps --help quick
 
     texts, values = read_parameters(words["words"], keyring.open_file)
@@ -75,6 +89,7 @@ def resolve_words(face: Face, runbook: str, words: PlanWords, keyring: Keyring) 
         secrets=secrets,
         trusted=face.ruling,
         rules=face.rules_for,
+        asked=approvals_for(face),
     )
     return resolve(face.repository, request, environ=os.environ, cache=cache_directory())
 
@@ -85,6 +100,7 @@ def resolve_plan_file(
     """Resolve what a plan file says again, and refuse when anything it was resolved from has moved.
 
     Where nobody will be asked any more, the trust root may have: the version the plan was made with is still proven.
+    What guardrails asked of people then is asked now, whatever they ask by now: that is judged afterwards.
 
     Raises:
         MovedError: the plan that comes out is not the plan in the file.
@@ -101,6 +117,7 @@ def resolve_plan_file(
         secrets=keyring.secrets(document, secret_words, (), os.environ),
         trusted=(lambda: _as_planned(face.ruling(), written.root_version)) if asks_nobody else face.ruling,
         rules=face.rules_for,
+        asked=lambda _, __: written.asked,
     )
     resolution = resolve(face.repository, request, environ=os.environ, cache=cache_directory())
     if resolution.plan.digest != written.digest:

@@ -27,6 +27,7 @@ _ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = {
     "rollback": ("opsascode.cli._policy_acts", "Make the branch and the signed proposal that take the pack back."),
     "merge": ("opsascode.cli._policy_acts", "Merge a branch into the protected ref, if its change is allowed."),
     "unlock": ("opsascode.cli._policy_acts", "Let packs be applied again after a rollback locked them."),
+    "simulate": ("opsascode.cli._policy_simulate", "Replay what was recorded against other policies."),
     "verify": ("opsascode.cli._policy_verify", "Judge what a merge would change, as a check of a pull request."),
     "break-glass": ("opsascode.cli._policy_glass", "Enforce another pack at once, for a while, on one person's word."),
     "ratify": ("opsascode.cli._policy_glass", "Agree afterwards to broken glass."),

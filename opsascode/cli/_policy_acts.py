@@ -61,7 +61,7 @@ def apply(face: Face, selector: str, approvals: Sequence[Path], reason: str) -> 
 
 
 def _apply(desk: PolicyDesk, selector: str, reason: str) -> int:
-    from opsascode.repo import guardrails_of  # noqa: PLC0415 - keeps --help quick
+    from opsascode.repo import policies_of  # noqa: PLC0415 - keeps --help quick
 
     face = desk.face
     desk.share()
@@ -77,7 +77,7 @@ def _apply(desk: PolicyDesk, selector: str, reason: str) -> int:
     stale = face.staleness() if any(each.decision.needs.proposal for each in way) else None
     if stale is not None:
         return refused_for(face, (stale,))
-    guardrails_of(last.new.snapshot)  # a pack that cannot be used would stop every run
+    policies_of(last.new.snapshot)  # a pack that cannot be used would stop every run
     run = push_pack(face, last)
     if isinstance(run, int):
         return run

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import click
 
 from opsascode.cli._context import cache_directory
-from opsascode.cli._execute import carry_out, judged, order_for, tell_refusal
+from opsascode.cli._execute import carry_out, order_for
+from opsascode.cli._judging import approvals_for, judged, tell_refusal
 from opsascode.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def push_pack(face: Face, judgement: Judgement) -> str | int | None:
         resolution = _resolve(face, pack, rules, snapshot, directory)
         verdict = judged(face, resolution, rules)
         if isinstance(verdict, Refusal):
-            return tell_refusal(face, verdict)
+            return tell_refusal(face, verdict, resolution)
         order = order_for(face, resolution, verdict, Manner())
         code = carry_out(face, order)
         shutil.rmtree(directory, ignore_errors=True)
@@ -79,5 +80,12 @@ def _resolve(face: Face, pack: PolicyPack, rules: Rules, snapshot: Snapshot, dir
         "pack_version": pack.metadata.version or "",
     }
     values = {**{name: value for name, value in told.items() if name in asked}, **enforce.parameters}
-    request = Request(runbook=document, limit=enforce.limit, values=values, rules=lambda _: rules, trusted=face.ruling)
+    request = Request(
+        runbook=document,
+        limit=enforce.limit,
+        values=values,
+        rules=lambda _: rules,
+        trusted=face.ruling,
+        asked=approvals_for(face),
+    )
     return resolve(face.repository, request, environ=os.environ, cache=cache_directory())

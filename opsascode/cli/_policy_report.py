@@ -27,23 +27,23 @@ def markdown(decision: Decision) -> str:
     lines = [f"## Policy change: {class_words(decision)} — {verdict}", ""]
     if diff.changes or diff.added or diff.removed:
         lines += ["| | document | field | before | after |", "|---|---|---|---|---|"]
-        lines += [f"| {direction_word('stricter')} | {_cell(name)} | added | | |" for name in diff.added]
-        lines += [f"| {direction_word('looser')} | {_cell(name)} | removed | | |" for name in diff.removed]
+        lines += [f"| {direction_word('stricter')} | {cell(name)} | added | | |" for name in diff.added]
+        lines += [f"| {direction_word('looser')} | {cell(name)} | removed | | |" for name in diff.removed]
         lines += [_row(each) for each in diff.changes[:SHOWN]]
         lines.append("")
-    lines += [f"- **{each.level.value}** {_cell(each.message)}" for each in decision.classification.findings[:SHOWN]]
+    lines += [f"- **{each.level.value}** {cell(each.message)}" for each in decision.classification.findings[:SHOWN]]
     lines += [
-        f"- host `{_code(each.host)}` is no longer covered by {_cell(each.guardrail)}"
+        f"- host `{code(each.host)}` is no longer covered by {cell(each.guardrail)}"
         for each in diff.lost[:SHOWN]
         if not each.gone
     ]
     if decision.proposer:
         lines.append(f"- proposed by **{decision.proposer.person}**")
     lines += [f"- approved by **{each.person}**" for each in decision.counted]
-    lines += [f"- declined by **{each.person}**: {_cell(each.reason)}" for each in decision.declined]
-    lines += [f"- `{each.code}` {_cell(each.message)}" for each in decision.faults]
+    lines += [f"- declined by **{each.person}**: {cell(each.reason)}" for each in decision.declined]
+    lines += [f"- `{each.code}` {cell(each.message)}" for each in decision.faults]
     if not decision.allowed:
-        lines += ["", f"**{_cell(decision.missing)}**", "", "Look at it and sign: `opsascode approve <this branch>`"]
+        lines += ["", f"**{cell(decision.missing)}**", "", "Look at it and sign: `opsascode approve <this branch>`"]
     return "\n".join([*lines, "", f"Change `{decision.change.id}`", ""])
 
 
@@ -52,12 +52,12 @@ def annotation_lines(judgement: Judgement) -> Iterator[str]:
     decision = judgement.decision
     level = "notice" if decision.allowed else "error"
     for finding in decision.classification.findings[:SHOWN]:
-        place = f"file={_property(finding.path)},line={_line_of(judgement, finding)}," if finding.path else ""
-        yield f"::{level} {place}title=policy {finding.level.value}::{_data(finding.message)}"
+        place = f"file={annotation_property(finding.path)},line={_line_of(judgement, finding)}," if finding.path else ""
+        yield f"::{level} {place}title=policy {finding.level.value}::{annotation_data(finding.message)}"
     for fault in () if decision.allowed else decision.faults:
-        yield f"::warning title={_property(fault.code)}::{_data(fault.message)}"
+        yield f"::warning title={annotation_property(fault.code)}::{annotation_data(fault.message)}"
     if not decision.allowed:
-        yield f"::error title=policy change refused::{_data(decision.missing)}"
+        yield f"::error title=policy change refused::{annotation_data(decision.missing)}"
 
 
 def _line_of(judgement: Judgement, finding: Finding) -> int:
@@ -68,32 +68,35 @@ def _line_of(judgement: Judgement, finding: Finding) -> int:
     return next((number for number, line in enumerate(lines, start=1) if b"name:" in line and word in line), 1)
 
 
-def _data(text: str) -> str:
+def annotation_data(text: str) -> str:
+    """Escape a text for a workflow command."""
     return escape_line(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+def annotation_property(text: str) -> str:
+    """Escape a text for a property of a workflow command, such as its title."""
+    return annotation_data(text).replace(":", "%3A").replace(",", "%2C")
 
 
 def _row(change: FieldChange) -> str:
     cells = (
         direction_word(change.direction.value),
-        _cell(change.document),
-        f"`{_code(change.field)}`",
-        _cell(value_text(change.before)),
-        _cell(value_text(change.after)),
+        cell(change.document),
+        f"`{code(change.field)}`",
+        cell(value_text(change.before)),
+        cell(value_text(change.after)),
     )
     return f"| {' | '.join(cells)} |"
 
 
-def _cell(text: str) -> str:
-    """Escape a text for a table of Markdown: no markup, no link or image, no mention, no line break."""
+def cell(text: str) -> str:
+    """Escape a text for a table of Markdown: no markup, no link, image, mention or number of an issue, one line."""
     plain = escape_line(text).replace("&", "&amp;").replace("`", "'").replace("<", "&lt;").replace("@", "@\u200b")
+    plain = plain.replace("#", "#\u200b")
     plain = plain.replace("://", ":\u200b//").replace("www.", "www\u200b.")
     return _MARKUP.sub(r"\\\g<0>", plain)
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """Escape a text between backquotes, where only they and the table's bars mean anything."""
     return escape_line(text).replace("|", "\\|").replace("`", "'")

@@ -11,7 +11,8 @@ import click
 from opsascode.cli._abandoned import close_abandoned
 from opsascode.cli._access import AccessWords, access_options, read_access, read_keyring, tag_words
 from opsascode.cli._console import count, wants_colour
-from opsascode.cli._execute import carry_out, judged, order_for, tell_refusal
+from opsascode.cli._execute import carry_out, order_for
+from opsascode.cli._judging import judged, tell_refusal
 from opsascode.cli._options import TargetWords, format_option, target_options
 from opsascode.cli._plan import plan_lines, resolve_plan_file, resolve_words
 from opsascode.errors import ExitCode, UsageError
@@ -78,15 +79,14 @@ def command(face: Face, /, what: str, check: bool, diff: bool, **words: Unpack[R
     keyring = read_keyring(face, words, os.environ)
     manner = read_manner(words, keyring, diff=diff)
     resolution = _resolve(face, what, words, keyring)
-    verdict = judged(face, resolution)
+    purpose = Purpose.CHECK if check else Purpose.RUN
+    verdict = judged(face, resolution, purpose=purpose)
     if isinstance(verdict, Refusal):
-        return tell_refusal(face, verdict)
+        return tell_refusal(face, verdict, resolution, purpose=purpose)
     if not words["yes"] and not check and not _confirmed(face, resolution, verdict):
         click.echo("not confirmed: nothing was run", err=True)
         return ExitCode.REFUSED
-    return carry_out(
-        face, order_for(face, resolution, verdict, manner, purpose=Purpose.CHECK if check else Purpose.RUN)
-    )
+    return carry_out(face, order_for(face, resolution, verdict, manner, purpose=purpose))
 
 
 def read_manner(words: MannerWords, keyring: Keyring, *, diff: bool) -> Manner:

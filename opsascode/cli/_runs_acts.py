@@ -12,14 +12,8 @@ import click
 
 from opsascode.cli._access import AccessWords, access_options, read_access, read_keyring
 from opsascode.cli._console import escape_line
-from opsascode.cli._execute import (
-    EXIT_CODES,
-    account,
-    carry_out,
-    judged,
-    order_for,
-    tell_refusal,
-)
+from opsascode.cli._execute import EXIT_CODES, account, carry_out, order_for
+from opsascode.cli._judging import judged, tell_refusal
 from opsascode.cli._options import format_option
 from opsascode.cli._plan import resolve_plan_file
 from opsascode.cli._run import MannerWords, manner_options, read_manner
@@ -47,7 +41,7 @@ def resume(face: Face, /, run: str, diff: bool, **words: Unpack[MannerWords]) ->
     """Go on with a run: one that waits for people, or from the first step that was not completed."""
     from opsascode.run import LifeState, Purpose, past_to_resume  # noqa: PLC0415 - keeps --help quick
 
-    again = _judge_again(face, run, words, diff=diff)
+    again = _judge_again(face, run, words, Purpose.RUN, diff=diff)
     if again is None:
         return ExitCode.REFUSED
     past = again.past
@@ -67,10 +61,13 @@ def resume(face: Face, /, run: str, diff: bool, **words: Unpack[MannerWords]) ->
 @format_option
 @click.pass_obj
 def undo(face: Face, /, run: str, **words: Unpack[MannerWords]) -> int:
-    """Take a run back: undo what it completed, in reverse order, host by host."""
+    """Take a run back: undo what it completed, in reverse order, host by host.
+
+    Guardrails judge it as they judge a run, but no freeze, no error budget and no approval holds it up.
+    """
     from opsascode.run import Purpose, past_to_undo  # noqa: PLC0415 - keeps --help quick
 
-    again = _judge_again(face, run, words, diff=False, asks_nobody=True)
+    again = _judge_again(face, run, words, Purpose.UNDO)
     if again is None:
         return ExitCode.REFUSED
     past = again.past
@@ -111,13 +108,13 @@ def cancel(face: Face, /, run: str, no_undo: bool, **words: Unpack[AccessWords])
 def _end_waiting(face: Face, history: History, past: PastRun, words: AccessWords) -> int:
     """Take up a run that waits, only to end it: the request to cancel it is the first thing it hears."""
     from opsascode.policy import Refusal  # noqa: PLC0415 - keeps --help quick
-    from opsascode.run import Manner  # noqa: PLC0415 - keeps --help quick
+    from opsascode.run import Manner, Purpose  # noqa: PLC0415 - keeps --help quick
 
     keyring = read_keyring(face, words, os.environ)
     resolution = _resolve_again(face, history, past, words, keyring, asks_nobody=True)
-    verdict = judged(face, resolution)
+    verdict = judged(face, resolution, purpose=Purpose.UNDO)  # ending it is the way back, whatever the time
     if isinstance(verdict, Refusal):
-        return tell_refusal(face, verdict)
+        return tell_refusal(face, verdict, resolution, purpose=Purpose.UNDO)
     manner = Manner(access=read_access(words, keyring.vault, os.environ))
     order = order_for(face, resolution, verdict, manner, run=past.run)
     code = carry_out(face, order, start=(past.start, past.start_index))
@@ -135,17 +132,18 @@ class _Again:
     manner: Manner
 
 
-def _judge_again(face: Face, run: str, words: MannerWords, *, diff: bool, asks_nobody: bool = False) -> _Again | None:
+def _judge_again(face: Face, run: str, words: MannerWords, purpose: Purpose, *, diff: bool = False) -> _Again | None:
     """Find a run, resolve its plan once more and ask the guardrails; `None` when they refuse, which is told."""
     from opsascode.policy import Refusal  # noqa: PLC0415 - keeps --help quick
+    from opsascode.run import Purpose  # noqa: PLC0415 - keeps --help quick
 
     history, past = _find(face, run)
     keyring = read_keyring(face, words, os.environ)
     manner = read_manner(words, keyring, diff=diff)
-    resolution = _resolve_again(face, history, past, words, keyring, asks_nobody=asks_nobody)
-    verdict = judged(face, resolution)
+    resolution = _resolve_again(face, history, past, words, keyring, asks_nobody=purpose is Purpose.UNDO)
+    verdict = judged(face, resolution, purpose=purpose)
     if isinstance(verdict, Refusal):
-        tell_refusal(face, verdict)
+        tell_refusal(face, verdict, resolution, purpose=purpose)
         return None
     return _Again(history=history, past=past, resolution=resolution, permit=verdict, manner=manner)
 

@@ -25,10 +25,15 @@ _NONE: Final = "-"
 
 
 @click.command()
+@click.option(
+    "--drift", is_flag=True, help="Show what is not as it was last reviewed, rehearsed, run, applied or loaded."
+)
 @format_option
 @click.pass_obj
-def command(face: Face) -> int:
+def command(face: Face, *, drift: bool) -> int:
     """Show which policies hold, runs under way and waiting, locks held, and the figures of each runbook."""
+    if drift:
+        return _tell_drift(face)
     from opsascode.run import UNFINISHED, Query, figures  # noqa: PLC0415 - keeps --help quick
 
     history = close_abandoned(face)
@@ -49,6 +54,14 @@ def command(face: Face) -> int:
         click.echo("nothing was run here yet")
     else:
         click.echo("\n".join(_lines(history, active, locks, told)))
+    return ExitCode.DONE
+
+
+def _tell_drift(face: Face) -> int:
+    from opsascode.cli._drift import drift_lines, drift_report  # noqa: PLC0415 - keeps --help quick
+
+    told = drift_report(face)
+    click.echo(json.dumps(told) if face.json else "\n".join(drift_lines(told)))
     return ExitCode.DONE
 
 

@@ -66,12 +66,44 @@ if TYPE_CHECKING:
     from opsascode.policy._direction import (
         Direction,
     )
+    from opsascode.policy._due import (
+        Due,
+        DueKind,
+        due,
+    )
     from opsascode.policy._effect import (
         EffectLoss,
+    )
+    from opsascode.policy._explain import (
+        Explanation,
+        GuardrailExplained,
+        RuleExplained,
+        explain,
     )
     from opsascode.policy._forms import (
         MAX_REASON,
         ApprovalError,
+    )
+    from opsascode.policy._gate import (
+        GateVerdict,
+        NoPolicyError,
+        decide_gate,
+        policies_asked,
+    )
+    from opsascode.policy._gate_override import (
+        GATE_REQUEST,
+        GateAsked,
+        GateOverride,
+        OverrideCode,
+        OverrideFault,
+        hear_override,
+    )
+    from opsascode.policy._gate_question import (
+        GateCode,
+        GateQuestion,
+        GateReason,
+        OpenIncident,
+        Verdict,
     )
     from opsascode.policy._glass import (
         BREAK_GLASS_TYPE,
@@ -86,21 +118,52 @@ if TYPE_CHECKING:
     from opsascode.policy._guardrail import (
         PERMIT_LIFETIME,
         BlastRadius,
+        BudgetSeen,
         Permit,
         Reason,
         Refusal,
         Subject,
         Trigger,
-        judge,
         permit_covers,
+    )
+    from opsascode.policy._judge import (
+        Prepared,
+        approvals_asked,
+        judge,
+        prepare,
+        roles_asked,
+        services_asked,
     )
     from opsascode.policy._levels import (
         Finding,
         Level,
         TransitionClass,
     )
+    from opsascode.policy._lint import lint, lint_key
+    from opsascode.policy._replayed import (
+        ChangeKind,
+        DecidingRule,
+        Difference,
+        GateJudged,
+        NotReplayed,
+        PlanJudged,
+        RecordKind,
+        Replayable,
+        Simulation,
+        SloTaken,
+    )
     from opsascode.policy._say import (
         Asked,
+    )
+    from opsascode.policy._score import (
+        CriterionScore,
+        CriterionValue,
+        ScoreCard,
+        ScoreVerdict,
+        score,
+    )
+    from opsascode.policy._simulate import (
+        simulate,
     )
     from opsascode.policy._transition import (
         Decision,
@@ -116,78 +179,22 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "APPROVAL",
-    "BREAK_GLASS_TYPE",
-    "COOL_DOWN",
-    "FORGE_REVIEW",
-    "MAX_LIFETIME",
-    "MAX_REASON",
-    "PERMIT_LIFETIME",
-    "POLICY_APPROVAL",
-    "RATIFICATION_TYPE",
-    "AcceptedReview",
-    "Answer",
-    "Approval",
-    "ApprovalCode",
-    "ApprovalError",
-    "ApprovalNeed",
-    "ApprovalVerdict",
-    "Asked",
-    "BlastRadius",
-    "BreakGlass",
-    "BridgeError",
-    "Candidate",
-    "Change",
-    "ChangeStatement",
-    "Classification",
-    "Counted",
-    "Debt",
-    "Debts",
-    "Decision",
-    "Direction",
-    "EffectLoss",
-    "FieldChange",
-    "FileChange",
-    "Finding",
-    "ForgeReview",
-    "GlassDecision",
-    "Identities",
-    "Level",
-    "LoggedStatement",
-    "Needs",
-    "OldState",
-    "PackDiff",
-    "Permit",
-    "PullRequest",
-    "Ratification",
-    "Reason",
-    "Refusal",
-    "RejectedReview",
-    "ReviewState",
-    "Said",
-    "SeenCheckpoint",
-    "Subject",
-    "TransitionClass",
-    "Trigger",
-    "Trust",
-    "change_of",
-    "classify",
-    "debts_of",
-    "decide",
-    "diff_packs",
-    "effects_of",
-    "hear_all",
-    "judge",
-    "judge_approvals",
-    "judge_break_glass",
-    "judge_ratification",
-    "needs_of",
-    "permit_covers",
-    "pull_request_of",
-    "reviews_of",
-    "tally",
-    "verify",
-]
+    "APPROVAL", "BREAK_GLASS_TYPE", "COOL_DOWN", "FORGE_REVIEW", "GATE_REQUEST", "MAX_LIFETIME", "MAX_REASON",
+    "PERMIT_LIFETIME", "POLICY_APPROVAL", "RATIFICATION_TYPE", "AcceptedReview", "Answer", "Approval", "ApprovalCode",
+    "ApprovalError", "ApprovalNeed", "ApprovalVerdict", "Asked", "BlastRadius", "BreakGlass", "BridgeError",
+    "BudgetSeen", "Candidate", "Change", "ChangeKind", "ChangeStatement", "Classification", "Counted", "CriterionScore",
+    "CriterionValue", "Debt", "Debts", "DecidingRule", "Decision", "Difference", "Direction", "Due", "DueKind",
+    "EffectLoss", "Explanation", "FieldChange", "FileChange", "Finding", "ForgeReview", "GateAsked", "GateCode",
+    "GateJudged", "GateOverride", "GateQuestion", "GateReason", "GateVerdict", "GlassDecision", "GuardrailExplained",
+    "Identities", "Level", "LoggedStatement", "Needs", "NoPolicyError", "NotReplayed", "OldState", "OpenIncident",
+    "OverrideCode", "OverrideFault", "PackDiff", "Permit", "PlanJudged", "Prepared", "PullRequest", "Ratification",
+    "Reason", "RecordKind", "Refusal", "RejectedReview", "Replayable", "ReviewState", "RuleExplained", "Said",
+    "ScoreCard", "ScoreVerdict", "SeenCheckpoint", "Simulation", "SloTaken", "Subject", "TransitionClass", "Trigger",
+    "Trust", "Verdict", "approvals_asked", "change_of", "classify", "debts_of", "decide", "decide_gate", "diff_packs",
+    "due", "effects_of", "explain", "hear_all", "hear_override", "judge", "judge_approvals", "judge_break_glass",
+    "judge_ratification", "lint", "lint_key", "needs_of", "permit_covers", "policies_asked", "prepare",
+    "pull_request_of", "reviews_of", "roles_asked", "score", "services_asked", "simulate", "tally", "verify",
+]  # fmt: skip
 
 _ROOMS = {
     "_approval": (
@@ -204,18 +211,31 @@ _ROOMS = {
     "_count": ("Needs", "tally"),
     "_diff": ("FieldChange", "FileChange", "PackDiff", "diff_packs", "effects_of"),
     "_direction": ("Direction",),
+    "_due": ("Due", "DueKind", "due"),
     "_effect": ("EffectLoss",),
     "_forms": ("MAX_REASON", "ApprovalError"),
+    "_gate": ("GateVerdict", "NoPolicyError", "decide_gate", "policies_asked"),
+    "_gate_override": ("GATE_REQUEST", "GateAsked", "GateOverride", "OverrideCode", "OverrideFault", "hear_override"),
+    "_gate_question": ("GateCode", "GateQuestion", "GateReason", "OpenIncident", "Verdict"),
     "_glass": (
         "BREAK_GLASS_TYPE", "RATIFICATION_TYPE", "BreakGlass", "Debt", "Debts", "LoggedStatement", "Ratification",
         "debts_of",
     ),
+    "_explain": ("Explanation", "GuardrailExplained", "RuleExplained", "explain"),
     "_guardrail": (
-        "PERMIT_LIFETIME", "BlastRadius", "Permit", "Reason", "Refusal", "Subject", "Trigger", "judge",
+        "PERMIT_LIFETIME", "BlastRadius", "BudgetSeen", "Permit", "Reason", "Refusal", "Subject", "Trigger",
         "permit_covers",
     ),
+    "_judge": ("Prepared", "approvals_asked", "judge", "prepare", "roles_asked", "services_asked"),
     "_levels": ("Finding", "Level", "TransitionClass"),
+    "_lint": ("lint", "lint_key"),
+    "_replayed": (
+        "ChangeKind", "DecidingRule", "Difference", "GateJudged", "NotReplayed", "PlanJudged", "RecordKind",
+        "Replayable", "Simulation", "SloTaken",
+    ),
     "_say": ("Asked",),
+    "_score": ("CriterionScore", "CriterionValue", "ScoreCard", "ScoreVerdict", "score"),
+    "_simulate": ("simulate",),
     "_transition": ("Decision", "Trust", "change_of", "decide", "hear_all", "needs_of", "verify"),
     "_trust_change": ("COOL_DOWN",),
 }  # fmt: skip

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _TURNING: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that change the order in which a text is shown."""
 _LISTED: Final = 3
+_WHOLLY_JUDGED: Final = ("guardrail ", "reliability policy ")
+"""Documents of which every field that has an effect says which direction is safe."""
 _INVENTORY: Final = "spec.inventory"
 
 
@@ -184,15 +186,15 @@ def _weaker_effects(old: OldState, candidate: Candidate, compared: Comparison) -
 def _is_only_stricter(compared: Comparison) -> bool:
     """Say whether nothing is less safe than it is now, whatever was there before.
 
-    Only of guardrails can that be told: a neutral field of another document may be what a policy is about, and of files
-    that are no documents nobody knows.
+    Only of guardrails and reliability policies can that be told: a neutral field of another document may be what a
+    policy is about, and of files that are no documents nobody knows.
     """
     diff = compared.diff
     plain = {each for each in compared.old.plain | compared.new.plain if not is_root_file(each)}
     documents = {*(each.document for each in diff.changes), *diff.added}
     return (
         not (plain or diff.removed or diff.unreadable or diff.lost)
-        and all(each.startswith("guardrail ") for each in documents)
+        and all(each.startswith(_WHOLLY_JUDGED) for each in documents)
         and all(each.direction in {Direction.STRICTER, Direction.NEUTRAL} for each in diff.changes)
     )
 

@@ -4,7 +4,7 @@ The schema says which direction of a field is safer (`x-opsascode-safety`) and w
 (`x-opsascode-absent`). What it does not say, and what cannot be compared, is unclear. Where a field is neutral but its
 absence is not, any other value may be as good as none: that is unclear too.
 
-Not here: which fields there are, and what their values mean (`repo`).
+Not here: which fields there are, and what their values mean (`repo`); rules of guardrails (`_rule_change`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Final, TypeGuard
+
+from opsascode.policy._rule_change import is_of_rules, rule_change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,20 +65,32 @@ def at_least_as_strict(new: DocumentMeaning, old: DocumentMeaning, *, but: froze
 
 def field_direction(old: DocumentMeaning, new: DocumentMeaning, path: tuple[str | int, ...]) -> Direction:
     """Say which way one field leads from one document to another."""
+    if is_of_rules(new, path):
+        found = rule_change(old, new, path)
+        if found is not None:
+            return Direction(found)
     safety = new.safety.get(path, old.safety.get(path))
     absence = new.absent.get(path, old.absent.get(path))
     before, after = old.leaves.get(path, ABSENT), new.leaves.get(path, ABSENT)
-    if before is ABSENT and absence == "strictest" and _comes_with(old, new, path):
+    limits = absence == "strictest"
+    if before is ABSENT and absence != "loosest" and _comes_with(old, new, path, neutral=limits):
         return Direction.NEUTRAL
     return direction_of(safety, absence, before, after)
 
 
-def _comes_with(old: DocumentMeaning, new: DocumentMeaning, path: tuple[str | int, ...]) -> bool:
-    """Say whether a limit limits only what is new itself: the runbook that enforces, and the hosts it is limited to."""
+def _comes_with(old: DocumentMeaning, new: DocumentMeaning, path: tuple[str | int, ...], *, neutral: bool) -> bool:
+    """Say whether a field is about nothing but what is new itself, which makes things stricter.
+
+    The hosts to which the runbook that enforces is limited, where none enforced before; the indicator of a new promise,
+    which does not come with a `neutral` field but with one that says what is promised.
+    """
     around, depth = path[:-1], len(path) - 1
     if any(each[:depth] == around for each in old.leaves):
         return False
-    return any(each[:depth] == around and new.absent.get(each) == "loosest" for each in new.leaves)
+    return any(
+        each[:depth] == around and new.absent.get(each) == "loosest" and (neutral or new.safety.get(each) != _NEUTRAL)
+        for each in new.leaves
+    )
 
 
 def same(before: object, after: object) -> bool:

@@ -116,7 +116,7 @@ def _version_fault(before: str | None, now: str | None, *, other: bool) -> str:
     if now is None:
         return f"no longer says its version, which was {shown(before)}" if before else ""
     if other:
-        return f"is version {shown(now)}, which stood for other content"
+        return f"is version {shown(now)}, which stood for other content (new content needs a higher metadata.version)"
     first, second = _ordered(before or now), _ordered(now)
     if first is None or second is None or first[0] != second[0]:
         return f"is version {shown(now)}, which cannot be compared with {shown(before or now)}"

@@ -18,7 +18,8 @@ Schema = Mapping[str, Any]
 
 _ANNOTATIONS: Final = frozenset({"$schema", "$id", "$defs", "title", "description", "default", "then"})
 _OUR_ANNOTATIONS: Final = frozenset(
-    f"x-opsascode-{word}" for word in ("absent", "effect", "hint", "meaning", "protected", "safety", "true")
+    f"x-opsascode-{word}"
+    for word in ("absent", "effect", "hint", "ladder", "meaning", "ordered", "protected", "safety", "short", "true")
 )
 
 

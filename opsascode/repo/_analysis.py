@@ -12,19 +12,20 @@ import hashlib
 import os
 import sys
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from opsascode import __version__
 from opsascode.repo._documents import Kind
-from opsascode.repo._facts import ContentUse, DocumentFacts, FileFacts, Place, RunbookUse
+from opsascode.repo._facts import ContentUse, DocumentFacts, FileFacts, NameUse, Place, RunbookUse
 from opsascode.repo._names import builtin_modules
 from opsascode.repo._problem import Problem, in_order
 from opsascode.repo._schema import kind_of, schema_digest, schema_problems
 from opsascode.repo._source import load_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from opsascode.repo._problem import DocumentPath
     from opsascode.repo._source import SourceDocument
@@ -35,9 +36,10 @@ def analyse(data: bytes, path: str) -> FileFacts:
     source = load_source(data, path)
     problems = list(source.problems)
     documents: list[DocumentFacts] = []
+    refused = {each.position for each in source.problems if each.code == "number"}  # nor is what stands there a text
     for document in source.documents:
-        problems += schema_problems(document)
-        facts, found = _judge(document)
+        problems += [each for each in schema_problems(document) if each.position not in refused]
+        facts, found = _judge(document, data)
         problems += found
         if facts is not None:
             documents.append(facts)
@@ -46,8 +48,9 @@ def analyse(data: bytes, path: str) -> FileFacts:
 
 @cache
 def analysis_key() -> str:
-    """Name everything but a file's bytes that an analysis depends on: this code, the schemas, Ansible's modules."""
-    digest = hashlib.sha256(f"{__version__} {sys.version_info[:3]} {schema_digest()}".encode())
+    """Name all but a file's bytes that an analysis depends on: this code, the schemas, Ansible's modules, CEL."""
+    cel = find_spec("cel_expr_python") is not None
+    digest = hashlib.sha256(f"{__version__} {sys.version_info[:3]} {schema_digest()} {cel}".encode())
     digest.update(" ".join(sorted(builtin_modules())).encode())
     here = Path(__file__).parent
     for name in sorted(os.listdir(here)):  # noqa: PTH208 - names are enough
@@ -56,7 +59,7 @@ def analysis_key() -> str:
     return digest.hexdigest()
 
 
-def _judge(document: SourceDocument) -> tuple[DocumentFacts | None, list[Problem]]:
+def _judge(document: SourceDocument, data: bytes) -> tuple[DocumentFacts | None, list[Problem]]:
     kind = kind_of(document)
     if kind is None:
         return None, []
@@ -64,13 +67,50 @@ def _judge(document: SourceDocument) -> tuple[DocumentFacts | None, list[Problem
         from opsascode.repo._rules import runbook_facts  # noqa: PLC0415 - settings and guardrails do without
 
         return runbook_facts(document)
+    if kind is Kind.RELIABILITY_POLICY:
+        from opsascode.repo._reliability_rules import reliability_facts  # noqa: PLC0415 - likewise
+
+        return reliability_facts(document)
+    problems = list(_policy_problems(document, kind, data))
     name = document.at(("metadata", "name"))
     if not isinstance(name, str):
-        return None, []
+        return None, problems
     place = Place.of_value(document, ("metadata", "name"))
     content = tuple(_paths(document)) if kind is Kind.REPOSITORY else ()
     runbooks = tuple(_enforcing(document)) if kind is Kind.POLICY_PACK else ()
-    return DocumentFacts(kind=kind.value, name=name, place=place, content=content, runbooks=runbooks), []
+    names = _names(document) if kind is Kind.GUARDRAIL else ()
+    facts = DocumentFacts(kind=kind.value, name=name, place=place, content=content, runbooks=runbooks, names=names)
+    return facts, problems
+
+
+def _policy_problems(document: SourceDocument, kind: Kind, data: bytes) -> Iterable[Problem]:
+    """Find what is wrong within a document that no schema can say; each room is entered only where it is needed."""
+    if kind is Kind.GUARDRAIL:
+        from opsascode.repo._guardrail_rules import guardrail_problems  # noqa: PLC0415 - see above
+
+        return guardrail_problems(document, data)
+    if kind is Kind.CALENDAR:
+        from opsascode.repo._calendar_rules import calendar_problems  # noqa: PLC0415 - see above
+
+        return calendar_problems(document, data)
+    if kind is Kind.SEVERITY_SCHEME:
+        from opsascode.repo._reliability_rules import severity_problems  # noqa: PLC0415 - see above
+
+        return severity_problems(document)
+    if kind is Kind.REPOSITORY and document.at(("spec", "prometheus")) is not None:
+        from opsascode.repo._prometheus_rules import prometheus_problems  # noqa: PLC0415 - see above
+
+        return prometheus_problems(document)
+    return ()
+
+
+def _names(document: SourceDocument) -> tuple[NameUse, ...]:
+    """Give what a guardrail's rules name."""
+    if document.at(("spec", "rules")) is None:
+        return ()
+    from opsascode.repo._reliability_rules import guardrail_names  # noqa: PLC0415 - only rules name other documents
+
+    return tuple(guardrail_names(document))
 
 
 def _enforcing(document: SourceDocument) -> Iterator[RunbookUse]:

@@ -215,9 +215,13 @@ class AppendRef:
     def fetched(self) -> str | None:
         """Bring the remote's tip here, under a ref of its own, and name it; None where it has none.
 
+        Without a remote, our own tip is all there is.
+
         Raises:
             ResolveError: the remote cannot be read.
         """
+        if self.remote is None:
+            return self.tip()
         address = self._address(push=False)
         told = self._travel(("ls-remote", "--upload-pack=git-upload-pack", "--", address, self.form.ref))
         if told.returncode:

@@ -18,13 +18,10 @@ from opsascode.repo._documents import (
     ApprovalNeeded,
     BetweenWaves,
     Enforce,
-    Guardrail,
     Metadata,
     OnFailure,
     PolicyPack,
-    Requirements,
     Runbook,
-    Scope,
     Source,
     Targets,
     UndoScope,
@@ -73,7 +70,7 @@ def build_runbook(document: SourceDocument, source: Source) -> Runbook:
     spec: Written = written["spec"]
     steps = spec["steps"]
     return Runbook(
-        metadata=_metadata(document),
+        metadata=build_metadata(document),
         severity=tuple(spec.get("severity", ())),
         prerequisites=tuple(spec.get("prerequisites", ())),
         estimated_duration=optional_duration(spec.get("estimated_duration")),
@@ -93,37 +90,13 @@ def build_runbook(document: SourceDocument, source: Source) -> Runbook:
     )
 
 
-def build_guardrail(document: SourceDocument, source: Source) -> Guardrail:
-    """Build a guardrail from a document without problems."""
-    written: Any = document.value
-    spec: Written = written["spec"]
-    scope, require = spec.get("applies_to", {}), spec["require"]
-    return Guardrail(
-        metadata=_metadata(document),
-        applies_to=Scope(
-            runbooks=tuple(scope.get("runbooks", ())),
-            labels=dict(scope.get("labels", {})),
-            groups=tuple(scope.get("groups", ())),
-        ),
-        require=Requirements(
-            clean_tree=require.get("clean_tree", False),
-            max_hosts=require.get("max_hosts"),
-            max_percent=optional_percent(require.get("max_percent")),
-            triggers=tuple(require.get("triggers", ())),
-        ),
-        reason=spec["reason"],
-        source=source,
-        position=document.position(),
-    )
-
-
 def build_pack(document: SourceDocument, source: Source) -> PolicyPack:
     """Build a policy pack from a document without problems."""
     written: Any = document.value
     spec: Written = written.get("spec", {})
     enforce: Written | None = spec.get("enforce")
     return PolicyPack(
-        metadata=_metadata(document),
+        metadata=build_metadata(document),
         enforce=None
         if enforce is None
         else Enforce(
@@ -164,7 +137,8 @@ def build_limits(schema: Written) -> Limits:
     )
 
 
-def _metadata(document: SourceDocument) -> Metadata:
+def build_metadata(document: SourceDocument) -> Metadata:
+    """Build who a document is."""
     written: Any = document.value
     metadata: Written = written["metadata"]
     return Metadata(

@@ -41,12 +41,19 @@ _CACHE_LIMIT = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
-    """What a check found: how many files and documents were looked at, and every problem in order."""
+    """What a check found: how many files and documents were looked at, and every problem in order.
+
+    `valid` says whether all documents are, those that were not reported on too; `about` names the files that were
+    reported on, None for all. `digest` stands for all that was read.
+    """
 
     files: int
     documents: int
     problems: tuple[Problem, ...]
     cached: int = 0
+    valid: bool = True
+    about: frozenset[str] | None = None
+    digest: str = ""
 
     @property
     def ok(self) -> bool:
@@ -89,6 +96,7 @@ def check_repository(
     problems += [problem for _, facts in files for problem in facts.problems]
     problems += cross_check(located, root, repository.settings)
     problems += (*read_ansible_settings(root).problems, *read_requirements(root).problems)
+    valid = not errors_among(problems)
     if wanted is not None:
         problems = [problem for problem in problems if problem.position.path in wanted or problem in elsewhere]
     return CheckReport(
@@ -96,7 +104,18 @@ def check_repository(
         documents=sum(wanted is None or path in wanted for path, _ in located),
         problems=in_order(problems),
         cached=cached,
+        valid=valid,
+        about=None if wanted is None else frozenset(wanted),
+        digest=_digest_of(contents),
     )
+
+
+def _digest_of(contents: list[tuple[str, bytes]]) -> str:
+    """Name everything that was read, by paths and bytes."""
+    digest = hashlib.sha256()
+    for path, data in contents:
+        digest.update(os.fsencode(path) + b"\0" + hashlib.sha256(data).digest())
+    return digest.hexdigest()
 
 
 def _named(root: Path, path: Path) -> Found:
@@ -120,7 +139,7 @@ def _facts(
 ) -> tuple[list[tuple[str, FileFacts]], int]:
     """Give the facts of every file, from the cache where its bytes are known; and how many came from there."""
     place = None if cache is None else cache / f"check-{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.json"
-    kept = _read_cache(place) if place is not None else {}
+    kept = read_cache(place) if place is not None else {}
     digests = [hashlib.sha256(data).hexdigest() for _, data in contents]
     facts: dict[str, FileFacts] = {}
     answers: Answers = {}
@@ -138,7 +157,7 @@ def _facts(
         for digest, path, _ in missing:
             facts[path] = FileFacts.from_plain(made[digest], path)
     if place is not None and answers.keys() != kept.keys():
-        _write_cache(place, answers)
+        write_cache(place, answers)
     return [(path, facts[path]) for path, _ in contents], cached
 
 
@@ -187,7 +206,7 @@ def _analyse_some(missing: list[tuple[str, str, bytes]]) -> Answers:
             gc.enable()
 
 
-def _read_cache(place: Path) -> Answers:
+def read_cache(place: Path) -> Answers:
     """Read the kept answers, or none where they are missing, damaged, of another version, or not surely ours."""
     try:
         handle = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -202,7 +221,7 @@ def _read_cache(place: Path) -> Answers:
     return files if isinstance(files, dict) else {}
 
 
-def _write_cache(place: Path, answers: Answers) -> None:
+def write_cache(place: Path, answers: Answers) -> None:
     """Keep answers for next time; a cache that cannot be written is no failure."""
     import tempfile  # noqa: PLC0415 - an unchanged repository writes nothing
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from opsascode.repo._problem import Problem
 
 MAX_COMPOSITION = 8
+_STARTING: Final = frozenset({Kind.POLICY_PACK.value, Kind.RELIABILITY_POLICY.value})
+"""Kinds that start a runbook as a run of its own, so that it shares no variables with anything."""
 _NAME_ALONE: Final = re.compile(r"\{\{ *([a-z_][a-z0-9_]*) *\}\}\Z")
 
 
@@ -41,7 +43,7 @@ def composition_problems(
                 mend = did_you_mean(use.name, runbooks) or "write the metadata.name of a runbook below playbooks/"
                 yield use.place.problem(path, "unknown-runbook", f"there is no runbook {quoted(use.name)}", mend)
                 continue
-            if facts.kind == Kind.POLICY_PACK.value:
+            if facts.kind in _STARTING:
                 yield from _values(path, facts, use, target)
                 continue
             yield from _shape(path, facts, use, heights)

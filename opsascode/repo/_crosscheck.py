@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from opsascode.repo._composition import composition_problems
 from opsascode.repo._documents import Kind
+from opsascode.repo._facts import SERVICE
 from opsascode.repo._problem import Problem, did_you_mean, quoted
 from opsascode.repo._walk import PACK_FILE, POLICIES, RUNBOOKS, SETTINGS_FILE, inside
 
@@ -26,7 +27,13 @@ if TYPE_CHECKING:
 
 ROLE_DIRECTORIES = ("playbooks/ansible/roles", "playbooks/roles", "roles")
 Located = tuple[str, "DocumentFacts"]
-_FOLDERS = {Kind.RUNBOOK.value: RUNBOOKS, Kind.GUARDRAIL.value: POLICIES}
+_FOLDERS = {
+    Kind.RUNBOOK.value: RUNBOOKS,
+    Kind.GUARDRAIL.value: POLICIES,
+    Kind.RELIABILITY_POLICY.value: POLICIES,
+    Kind.CALENDAR.value: POLICIES,
+    Kind.SEVERITY_SCHEME.value: POLICIES,
+}
 _FILES = {Kind.REPOSITORY.value: SETTINGS_FILE, Kind.POLICY_PACK.value: PACK_FILE}
 
 
@@ -37,7 +44,8 @@ def cross_check(located: Iterable[Located], root: Path, settings: Settings) -> I
     for _, facts in documents:
         if facts.kind == Kind.RUNBOOK.value:
             runbooks.setdefault(facts.name, facts)
-    yield from pack_problems(documents)
+    yield from policy_problems(documents)
+    yield from _services(documents)
     yield from composition_problems(documents, runbooks)
     for path, facts in documents:
         for content in facts.content:
@@ -51,6 +59,30 @@ def pack_problems(located: Iterable[Located]) -> Iterator[Problem]:
     yield from _one_pack(documents)
     for path, facts in documents:
         yield from _folder(path, facts)
+
+
+def policy_problems(located: Iterable[Located]) -> Iterator[Problem]:
+    """Find everything wrong between all documents of `policies/`: also calendars that are named and missing."""
+    documents = list(located)
+    yield from pack_problems(documents)
+    known = {facts.name for _, facts in documents if facts.kind == Kind.CALENDAR.value}
+    for path, facts in documents:
+        for use in facts.names:
+            if use.kind == Kind.CALENDAR.value and use.name not in known:
+                mend = did_you_mean(use.name, known) or "write the metadata.name of a Calendar below policies/"
+                message = f"there is no calendar {quoted(use.name)}"
+                yield use.place.problem(path, "unknown-calendar", message, mend)
+
+
+def _services(documents: list[Located]) -> Iterator[Problem]:
+    """Report services whose budget a rule asks for, and which no reliability policy is about."""
+    known = {facts.service for _, facts in documents if facts.kind == Kind.RELIABILITY_POLICY.value}
+    for path, facts in documents:
+        for use in facts.names:
+            if use.kind == SERVICE and use.name not in known:
+                mend = did_you_mean(use.name, known) or "write a ReliabilityPolicy for it"
+                message = f"no reliability policy is about the service {quoted(use.name)}"
+                yield use.place.problem(path, "unknown-service", message, mend)
 
 
 def _shared_names(documents: list[Located]) -> Iterator[Problem]:

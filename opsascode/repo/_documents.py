@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 API_VERSION = "opsascode/v1"
 HOST_LOCK: Final = "{{ host }}"
 DEFAULT_LIFETIME: Final = timedelta(hours=1)
+PROMETHEUS_TIMEOUT: Final = timedelta(seconds=10)
 
 
 class Kind(Enum):
@@ -36,6 +37,9 @@ class Kind(Enum):
 
     RUNBOOK = "Runbook"
     GUARDRAIL = "Guardrail"
+    RELIABILITY_POLICY = "ReliabilityPolicy"
+    CALENDAR = "Calendar"
+    SEVERITY_SCHEME = "SeverityScheme"
     REPOSITORY = "Repository"
     POLICY_PACK = "PolicyPack"
 
@@ -171,37 +175,6 @@ class Runbook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """What a guardrail applies to: each part narrows it, an empty part does not."""
-
-    runbooks: tuple[str, ...] = ()
-    labels: Mapping[str, str]
-    groups: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Requirements:
-    """What a guardrail asks for; `None`, false or empty asks for nothing."""
-
-    clean_tree: bool = False
-    max_hosts: int | None = None
-    max_percent: Decimal | None = None
-    triggers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guardrail:
-    """A condition that runs must meet before they start."""
-
-    metadata: Metadata
-    applies_to: Scope
-    require: Requirements
-    reason: str
-    source: Source
-    position: Position
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Enforce:
     """The runbook that brings a policy pack to the systems that enforce it, what it is told, and on which hosts."""
 
@@ -227,6 +200,21 @@ class PolicyPack:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrometheusSettings:
+    """The Prometheus that is asked, and how: `bearer` and `password` are where they stand, env:NAME or file:PATH.
+
+    Paths are as written, relative to the root.
+    """
+
+    url: str
+    timeout: timedelta = PROMETHEUS_TIMEOUT
+    ca_file: str | None = None
+    bearer: str | None = None
+    username: str | None = None
+    password: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How an ops repository is set up; paths are as written, relative to its root."""
 
@@ -236,7 +224,7 @@ class Settings:
     locks: str | None = None
     machine_key: str | None = None
     environment_allow: tuple[str, ...] = ()
-    prometheus_url: str | None = None
+    prometheus: PrometheusSettings | None = None
     alertmanager_url: str | None = None
     approvals_remote: str | None = None
     ledger_remote: str | None = None
@@ -245,6 +233,11 @@ class Settings:
     collections_path: tuple[str, ...] = ()
     source: Source | None = None
     position: Position | None = None
+
+    @property
+    def prometheus_url(self) -> str | None:
+        """The URL of the Prometheus."""
+        return None if self.prometheus is None else self.prometheus.url
 
 
 def optional_percent(value: object) -> Decimal | None:

@@ -9,7 +9,7 @@ Not here: judging them (`_crosscheck`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from opsascode.errors import Position
 from opsascode.repo._problem import Problem, Severity, path_text
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from opsascode.repo._source import SourceDocument
 
 Plain = list[Any]  # what JSON can hold
+SERVICE: Final = "service"
+"""The kind of a name that is no document's, but a service's."""
 
 
 class Place(NamedTuple):
@@ -82,12 +84,21 @@ class ContentUse(NamedTuple):
     place: Place
 
 
+class NameUse(NamedTuple):
+    """A document of another kind that a document names: a calendar, or a service of a reliability policy."""
+
+    kind: str
+    name: str
+    place: Place
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentFacts:
     """What other documents need to know about one document.
 
     `made` are the names its steps set, `planned` the parameters that must be known before a run. It is `opaque` when
-    its steps read content that may set any name; `asks` tells that it stops for people.
+    its steps read content that may set any name; `asks` tells that it stops for people. `service` is the one that a
+    reliability policy is about.
     """
 
     kind: str
@@ -100,16 +111,18 @@ class DocumentFacts:
     planned: tuple[str, ...] = ()
     opaque: bool = False
     asks: bool = False
+    names: tuple[NameUse, ...] = ()
+    service: str = ""
 
     def plain(self) -> Plain:
         """Write the facts as values that JSON can hold."""
-        about = [self.made, self.planned, self.opaque, self.asks]
+        about = [self.made, self.planned, self.opaque, self.asks, self.names, self.service]
         return [self.kind, self.name, self.place, self.parameters, self.runbooks, self.content, *about]
 
     @classmethod
     def from_plain(cls, plain: Plain) -> DocumentFacts:
         """Read the facts back."""
-        kind, name, place, parameters, runbooks, content, made, planned, opaque, asks = plain
+        kind, name, place, parameters, runbooks, content, made, planned, opaque, asks, names, service = plain
         return cls(
             kind=str(kind),
             name=str(name),
@@ -121,6 +134,8 @@ class DocumentFacts:
             planned=tuple(planned),
             opaque=bool(opaque),
             asks=bool(asks),
+            names=tuple(NameUse(kind, each, Place(*where)) for kind, each, where in names),
+            service=str(service),
         )
 
 

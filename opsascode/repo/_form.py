@@ -2,8 +2,11 @@
 
 Beside what is valid, our schemas say for a field which direction is the safe one (`x-opsascode-safety`), what it means
 that it is absent (`x-opsascode-absent`), whether an old value must not come back unseen (`x-opsascode-protected`), that
-it has no effect (`x-opsascode-effect: none`), which spellings of it are one (`x-opsascode-meaning`), and which of its
-words count as true (`x-opsascode-true`). None of it changes what is valid.
+it has no effect (`x-opsascode-effect: none`), which spellings of it are one (`x-opsascode-meaning`), which of its
+words count as true (`x-opsascode-true`), that the order of named items means something (`x-opsascode-ordered`), that
+each of its words includes all before it (`x-opsascode-ladder`), and what a short form is short for
+(`x-opsascode-short`: the field, by the type of what is written, or all fields, by a word). None of it changes what is
+valid.
 
 Not here: documents themselves (`_meaning`).
 """
@@ -32,13 +35,14 @@ _ESCAPE: Final = "\\"
 
 
 class Safety(StrEnum):
-    """Which direction of a field is the safe one."""
+    """Which direction of a field is the safe one; `UNCLEAR` where any other value may be the less safe one."""
 
     HIGHER_IS_SAFER = "higher-is-safer"
     LOWER_IS_SAFER = "lower-is-safer"
     SUPERSET_IS_SAFER = "superset-is-safer"
     SUBSET_IS_SAFER = "subset-is-safer"
     TRUE_IS_SAFER = "true-is-safer"
+    UNCLEAR = "unclear"
     NEUTRAL = "neutral"
 
 
@@ -73,8 +77,11 @@ class Form:
     absent: Absence | None = None
     protected: bool = False
     effect: bool = True
+    ordered: bool = False
     spelling: Spelling | None = None
     true_words: tuple[str, ...] = ()
+    ladder: tuple[str | int, ...] = ()
+    short: Mapping[str, Any] = field(default_factory=dict)
     default: Any = None
     has_default: bool = False
 
@@ -103,6 +110,8 @@ def normal(value: Any, form: Form) -> Any:  # noqa: ANN401 - any plain value
         return _respelled(value, form.spelling)
     if form.true_words:
         return value in form.true_words
+    if value in form.ladder:
+        return [str(each) for each in form.ladder[: form.ladder.index(value) + 1]]
     if form.safety not in _SETS:
         return plain(value)
     if isinstance(value, dict):
@@ -110,8 +119,20 @@ def normal(value: Any, form: Form) -> Any:  # noqa: ANN401 - any plain value
     return sorted(set(value)) if isinstance(value, list) else plain(value)
 
 
+def lengthened(value: Any, form: Form) -> Any:  # noqa: ANN401 - any plain value
+    """Give the long form of a value where a short one is written."""
+    if isinstance(value, dict | bool) or not form.short:
+        return value
+    if isinstance(value, str) and value in form.short:
+        return form.short[value]
+    word = form.short.get("string" if isinstance(value, str) else "number")
+    return value if word is None else {word: value}
+
+
 def _respelled(value: Any, spelling: Spelling) -> Any:  # noqa: ANN401 - any plain value
     """Give one spelling for all that mean the same."""
+    if isinstance(value, dict):
+        return plain(value)
     if spelling is Spelling.PERCENT:
         return _number(parse_percent(value))
     if spelling is Spelling.DURATION:
@@ -159,8 +180,11 @@ def _form(schema: Any, definitions: Mapping[str, Any], depth: int) -> Form:  # n
         absent=Absence(words["absent"]) if "absent" in words else None,
         protected=words.get("protected", False),
         effect=words.get("effect") != "none",
+        ordered=words.get("ordered", False),
         spelling=Spelling(words["meaning"]) if "meaning" in words else None,
         true_words=tuple(words.get("true", ())),
+        ladder=tuple(words.get("ladder", ())),
+        short=words.get("short", {}),
     )
     if "default" not in schema:
         return form

@@ -70,8 +70,20 @@ class LedgerRef:
             raise ResolveError("the team's ledger lies in Git, and this is no Git repository", advice="git init")
         return cls(ref)
 
+    @classmethod
+    def here(cls, root: Path) -> LedgerRef:
+        """Open it as it was fetched into a clone, so that no remote is looked at.
+
+        Raises:
+            ResolveError: there is no Git repository, or git is missing.
+        """
+        ref = AppendRef.of(root, None, _FORM)
+        if ref is None:
+            raise ResolveError("the team's ledger lies in Git, and this is no Git repository", advice="git init")
+        return cls(ref)
+
     def fetch(self) -> LedgerTip:
-        """Look at the remote.
+        """Look at the remote; without one, at what is here.
 
         Raises:
             ResolveError: the remote cannot be read.

@@ -88,8 +88,9 @@ class Mailbox:
     def requests(self, run: str | None = None) -> tuple[Posted, ...]:
         """Give the requests of a run, or of the latest runs."""
         asked = [(str(found["asked"]), each) for each in self._ref.entries() if (found := _parts(each))["asked"]]
-        latest = sorted({each for each, _ in asked}, reverse=True)[:_RUNS_READ]
-        runs = {run} if run is not None else set(latest)
+        # A gate's id has its time behind a word; it must not push away runs that are newer.
+        latest = sorted({each for each, _ in asked}, key=lambda each: each.removeprefix("gate-"), reverse=True)
+        runs = {run} if run is not None else set(latest[:_RUNS_READ])
         chosen = [entry for each, entry in asked if each in runs and entry.size <= _MAX_REQUEST]
         return tuple(
             Posted(run=str(_parts(entry)["asked"]), name=str(_parts(entry)["stage"]), content=content)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from opsascode.repo._form import FREE, Absence, FieldPath, Form, Safety, form_of, leaves_of, normal
+from opsascode.repo._form import FREE, Absence, FieldPath, Form, Safety, form_of, leaves_of, lengthened, normal
 from opsascode.repo._problem import errors_among
 from opsascode.repo._schema import kind_of, schema_problems
 from opsascode.repo._source import load_source
@@ -150,10 +150,11 @@ class Reading:
         """Give the normal form of a value, `NOTHING` where it has no effect."""
         if not form.effect:
             return NOTHING
+        value = lengthened(value, form)
         if not form.is_leaf and isinstance(value, dict) and (form.fields or form.other):
             return self._mapping(value, form, path)
         if not form.is_leaf and isinstance(value, list) and form.items is not None and form.items.fields:
-            return self._items(value, form.items, path)
+            return self._items(value, form, path)
         return self._leaf(normal(value, form), form, path)
 
     def _mapping(self, value: dict[str, Any], form: Form, path: FieldPath) -> Any:  # noqa: ANN401 - any plain value
@@ -167,17 +168,21 @@ class Reading:
 
     def _items(self, value: list[Any], form: Form, path: FieldPath) -> list[Any]:
         """Read the items of a list; one with an id of its own stands under it, and is a rule."""
-        read, taken = [], set()
+        inner = form.items or FREE
+        read, taken, order = [], set(), list[str]()
         for index, each in enumerate(value):
             name = next((each[key] for key in ("id", "name") if isinstance(each.get(key), str)), None)
             if name in taken:
                 name = None
             taken.add(name)
-            found = self.read(each, form, (*path, index if name is None else name))
+            found = self.read(each, inner, (*path, index if name is None else name))
             read.append({} if found is NOTHING else found)
             if name is not None:
                 rule = "/".join(str(step) for step in (*path[1:], name))
                 self.rules[rule] = digest_of([self._kind, rule, read[-1]])
+                order.append(name)
+        if form.ordered:
+            self.leaves[path], self.safety[path] = order, Safety.UNCLEAR
         return read
 
     def _leaf(self, value: Any, form: Form, path: FieldPath) -> Any:  # noqa: ANN401 - any plain value

@@ -11,10 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from opsascode.repo._analysis import analyse
-from opsascode.repo._build import build_guardrail, build_pack
-from opsascode.repo._crosscheck import pack_problems
+from opsascode.repo._build import build_pack
+from opsascode.repo._crosscheck import pack_problems, policy_problems
 from opsascode.repo._documents import Kind, Source
 from opsascode.repo._meaning import is_document
+from opsascode.repo._policies import Policies, build_policies
 from opsascode.repo._problem import InvalidDocumentsError, errors_among, in_order
 from opsascode.repo._schema import kind_of
 from opsascode.repo._source import load_source
@@ -23,13 +24,13 @@ from opsascode.repo._walk import PACK_FILE, POLICIES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from opsascode.repo._documents import Guardrail, PolicyPack
+    from opsascode.repo._documents import PolicyPack
     from opsascode.repo._facts import DocumentFacts
     from opsascode.repo._problem import Problem
     from opsascode.repo._snapshot import Snapshot
     from opsascode.repo._source import SourceDocument
 
-__all__ = ["PACK_FILE", "guardrails_of", "pack_of"]
+__all__ = ["PACK_FILE", "pack_of", "policies_of"]
 
 
 def pack_of(snapshot: Snapshot) -> PolicyPack | None:
@@ -43,21 +44,23 @@ def pack_of(snapshot: Snapshot) -> PolicyPack | None:
     return None if document is None else build_pack(document, _source(snapshot, PACK_FILE))
 
 
-def guardrails_of(snapshot: Snapshot) -> tuple[Guardrail, ...]:
-    """Give all guardrails of a snapshot, in the order of their files.
+def policies_of(snapshot: Snapshot) -> Policies:
+    """Give all policies of a snapshot, in the order of their files.
 
     Raises:
         InvalidDocumentsError: a document in `policies/` has problems.
     """
-    return tuple(
-        build_guardrail(each, _source(snapshot, path))
-        for path, each in _documents(snapshot, sorted(snapshot.files))
-        if kind_of(each) is Kind.GUARDRAIL
-    )
+    documents = _documents(snapshot, sorted(snapshot.files), whole=True)
+    return build_policies((each, _source(snapshot, path)) for path, each in documents)
 
 
-def _documents(snapshot: Snapshot, among: Sequence[str]) -> Iterator[tuple[str, SourceDocument]]:
-    """Give the documents of `policies/` among some paths, once it is clear that none of them has a problem."""
+def _documents(
+    snapshot: Snapshot, among: Sequence[str], *, whole: bool = False
+) -> Iterator[tuple[str, SourceDocument]]:
+    """Give the documents of `policies/` among some paths, once it is clear that none of them has a problem.
+
+    Where they are not the whole, documents they name are not looked for.
+    """
     documents = (path for path in among if path.startswith(f"{POLICIES}/") and is_document(path))
     paths = [path for path in documents if path in snapshot.files]
     problems: list[Problem] = []
@@ -66,7 +69,7 @@ def _documents(snapshot: Snapshot, among: Sequence[str]) -> Iterator[tuple[str, 
         facts = analyse(snapshot.files[path].data, path)
         problems += facts.problems
         located += [(path, each) for each in facts.documents]
-    problems += pack_problems(located)
+    problems += policy_problems(located) if whole else pack_problems(located)
     if errors_among(problems):
         raise InvalidDocumentsError(in_order(errors_among(problems)), what="the policies of this pack cannot be used")
     for path in paths:

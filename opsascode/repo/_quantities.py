@@ -45,3 +45,12 @@ def parse_percent(value: float | str) -> Decimal:
     except ArithmeticError as error:
         msg = f"{value!r} is no percentage"
         raise ValueError(msg) from error
+
+
+def parse_share(value: float | str) -> Decimal:
+    """Read a percentage as a share: `'99.95%'` is 0.9995, exactly.
+
+    Raises:
+        ValueError: the value is no percentage.
+    """
+    return parse_percent(value).scaleb(-2)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from opsascode.errors import Position, UsageError
 from opsascode.repo._analysis import analyse
-from opsascode.repo._documents import Guardrail, Kind, Runbook, Settings, Source
+from opsascode.repo._documents import Kind, Runbook, Settings, Source
 from opsascode.repo._problem import InvalidDocumentsError, Problem, did_you_mean, errors_among, in_order, quoted
 from opsascode.repo._schema import kind_of
 from opsascode.repo._settings import build_settings
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from opsascode.repo._facts import FileFacts
     from opsascode.repo._git import GitState
+    from opsascode.repo._policies import Policies
     from opsascode.repo._source import SourceDocument
 
 Read = dict[str, tuple[bytes, "FileFacts"]]  # files read for one question, by their paths
@@ -88,18 +89,18 @@ class Repository:
         document = self._document(data, paths[0], name)
         return build_runbook(document, Source.of(paths[0], data))
 
-    def guardrails(self) -> tuple[Guardrail, ...]:
-        """Give all guardrails, in the order of their files.
+    def policies(self) -> Policies:
+        """Give all policies, in the order of their files.
 
         Raises:
             InvalidDocumentsError: any document in `policies/` has problems, as it might be the one that matters.
         """
-        from opsascode.repo._build import build_guardrail  # noqa: PLC0415 - settings alone do not need it
-        from opsascode.repo._crosscheck import pack_problems  # noqa: PLC0415 - likewise
+        from opsascode.repo._crosscheck import policy_problems  # noqa: PLC0415 - settings alone do not need it
+        from opsascode.repo._policies import build_policies  # noqa: PLC0415 - likewise
 
         found = find_documents(self.root, (POLICIES,))
         problems = list(found.problems)
-        guardrails: list[Guardrail] = []
+        documents: list[tuple[SourceDocument, Source]] = []
         located = []
         for path in sorted(found.paths - {SETTINGS_FILE}):
             data = self._bytes(path)
@@ -107,13 +108,12 @@ class Repository:
             problems += facts.problems
             located += [(path, document) for document in facts.documents]
             if not errors_among(facts.problems):
-                documents = load_source(data, path).documents
                 source = Source.of(path, data)
-                guardrails += [build_guardrail(each, source) for each in documents if kind_of(each) is Kind.GUARDRAIL]
-        problems += pack_problems(located)
+                documents += [(each, source) for each in load_source(data, path).documents]
+        problems += policy_problems(located)
         if errors_among(problems):
-            raise InvalidDocumentsError(in_order(errors_among(problems)), what="the guardrails cannot be used")
-        return tuple(guardrails)
+            raise InvalidDocumentsError(in_order(errors_among(problems)), what="the policies cannot be used")
+        return build_policies(documents)
 
     def runbook_names(self) -> tuple[str, ...]:
         """Give the names of all runbooks that can be read, in order."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from opsascode.repo._documents import Settings
+from opsascode.repo._documents import PROMETHEUS_TIMEOUT, PrometheusSettings, Settings, optional_duration
 
 if TYPE_CHECKING:
     from opsascode.repo._documents import Source
@@ -27,7 +27,7 @@ def build_settings(document: SourceDocument, source: Source) -> Settings:
         locks=spec.get("locks"),
         machine_key=spec.get("keys", {}).get("machine"),
         environment_allow=_texts(spec.get("environment", {}).get("allow")),
-        prometheus_url=spec.get("prometheus", {}).get("url"),
+        prometheus=_prometheus(spec["prometheus"]) if "prometheus" in spec else None,
         alertmanager_url=spec.get("alertmanager", {}).get("url"),
         approvals_remote=spec.get("approvals", {}).get("remote"),
         ledger_remote=spec.get("ledger", {}).get("remote"),
@@ -36,6 +36,17 @@ def build_settings(document: SourceDocument, source: Source) -> Settings:
         collections_path=_texts(spec.get("collections_path")),
         source=source,
         position=document.position(),
+    )
+
+
+def _prometheus(written: dict[str, Any]) -> PrometheusSettings:
+    return PrometheusSettings(
+        url=written["url"],
+        timeout=optional_duration(written.get("timeout")) or PROMETHEUS_TIMEOUT,
+        ca_file=written.get("ca_file"),
+        bearer=written.get("bearer"),
+        username=written.get("username"),
+        password=written.get("password"),
     )
 
 

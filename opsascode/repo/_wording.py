@@ -6,6 +6,7 @@ better than its pattern. Not here: finding the errors.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from opsascode.repo._problem import Problem, did_you_mean, path_text, quoted
@@ -35,6 +36,9 @@ _TRUTH = {
     "off": "false",
     "n": "false",
 }
+_DAYS = "(h|d)$"
+_USER = re.compile(r"//[^/@\s]*@")
+_DECIMAL = re.compile(r"[0-9]{1,3}(\.[0-9]{1,20})?")
 _REASONS = {
     ("playbook", ""): "an imported playbook runs as it stands: Ansible gives it no options",
     ("runbook", ""): "the other runbook's own steps say that",
@@ -146,7 +150,8 @@ def _not_one(error: Any, path: DocumentPath, document: SourceDocument) -> Iterat
         message = f"{_subject(path, document)} has {both}; only one of them can stand there"
         yield _problem(document, (*path, present[1]), "oneOf", message, "make two of it, or delete one", at_key=True)
     elif not any(did_you_mean(key, kinds, list_up_to=0) for key in unknown):
-        message = f"{_subject(path, document)} does not say what to do: one of its kinds is missing"
+        what = "what to do" if kinds[0] in _KINDS else "what it is"
+        message = f"{_subject(path, document)} does not say {what}: one of its kinds is missing"
         yield _problem(document, path, "oneOf", message, f"write one of: {', '.join(kinds)}")
 
 
@@ -185,6 +190,10 @@ def _type_mend(value: Any, wanted: list[str], schema: Any) -> str:  # noqa: ANN4
     if "string" in wanted and isinstance(value, int | float) and not isinstance(value, bool):
         if "s|m|h|d)" in schema.get("pattern", ""):
             return f"add a unit, such as {value}s"
+        if schema.get("pattern", "").endswith(_DAYS):
+            return f"add a unit, such as {value}d"
+        if schema.get("pattern", "").endswith("%$"):
+            return f"write {value * 100 if 0 < value < 1 else value:g}%"
         return f'quote it: "{value}"'
     if "string" in wanted and isinstance(value, bool):
         return f'quote it if it is meant as text: "{str(value).lower()}"'
@@ -196,7 +205,7 @@ def _type_mend(value: Any, wanted: list[str], schema: Any) -> str:  # noqa: ANN4
 
 
 def _enum(error: Any, subject: str) -> tuple[str, str]:  # noqa: ANN401 - see explain
-    words = [word for word in error.validator_value if isinstance(word, str)]
+    words = [str(word) for word in error.validator_value if isinstance(word, str | int)]
     return f"{quoted(error.instance)} is no value of {subject}", did_you_mean(str(error.instance), words)
 
 
@@ -211,7 +220,28 @@ def _pattern(error: Any, subject: str) -> tuple[str, str]:  # noqa: ANN401 - see
     mend = ""
     if "s|m|h|d)" in error.validator_value and error.instance.isdecimal():
         mend = f"add a unit, such as {error.instance}s"
-    return f"{subject} must be {hint or 'a text of another form'}, not {quoted(error.instance)}", mend
+    elif error.validator_value.endswith(_DAYS) and error.instance.isdecimal():
+        mend = f"add a unit, such as {error.instance}d"
+    elif error.validator_value.endswith("%$"):
+        mend = _percent_mend(error.instance, is_promise="99.95%" in (hint or ""))
+    message = f"{subject} must be {hint or 'a text of another form'}"
+    if "secret" in (hint or ""):  # what stands there may be one, and problems are shown to anybody
+        return message, mend
+    return f"{message}, not {quoted(_USER.sub('//…@', error.instance))}", mend
+
+
+def _percent_mend(text: str, *, is_promise: bool) -> str:
+    """Say what to write instead of a text that is no percentage of the wanted form."""
+    if text.endswith("ms") and text[:-2].isdecimal():
+        return f"write {text[:-2]}"
+    number = text.removesuffix("%").strip().replace(",", ".")
+    if not _DECIMAL.fullmatch(number):
+        return ""
+    if float(number) == 0 or float(number) >= 100:  # noqa: PLR2004 - percent
+        reason = "100% leaves no room for any failure, 0% promises nothing"
+        return f"write one between them: {reason}" if is_promise else ""
+    written = f"{number[: number.find('.') + 6] if '.' in number else number}%"
+    return f"write {written}"
 
 
 def _bound(words: str) -> Callable[[Any, str], tuple[str, str]]:
@@ -222,7 +252,8 @@ def _bound(words: str) -> Callable[[Any, str], tuple[str, str]]:
 
 
 def _too_short(error: Any, subject: str) -> tuple[str, str]:  # noqa: ANN401 - see explain
-    return f"{subject} must not be empty", "write something, or delete the key" if error.validator != "minItems" else ""
+    mend = "write at least one" if error.validator == "minItems" else "write something, or delete the key"
+    return f"{subject} must not be empty", mend
 
 
 _SENTENCES: dict[str, Callable[[Any, str], tuple[str, str]]] = {

@@ -31,15 +31,28 @@ if TYPE_CHECKING:
     )
     from opsascode.run._collections import CollectionArchive, find_collections, install_collections
     from opsascode.run._doubt import Doubt
+    from opsascode.run._drift import (
+        DRIFT_RECORDS,
+        DRIFT_TARGET,
+        EvidenceKind,
+        RunbookDrift,
+        RunbookEvidence,
+        evidence_of,
+        reviewed_by_pack,
+        runbook_drift,
+    )
     from opsascode.run._enforce import NotAppliedError, Rules, rules_of_pack, rules_of_snapshot, rules_of_work_tree
     from opsascode.run._engine import Engine, RunnerEngine, StageResult
     from opsascode.run._environment import download_environment, minimal_environment
-    from opsascode.run._exchange import Exchange
+    from opsascode.run._exchange import GATE_ID, Exchange
     from opsascode.run._figures import Figures, figures, percentile
     from opsascode.run._follow import AnswerSeen, AskSeen, Follower, Sight, StageSeen, WaitsFor, waits_for
     from opsascode.run._fresh import staleness
+    from opsascode.run._gate_asks import Overrides
+    from opsascode.run._gate_book import GATE_SCORE, GATE_VERDICT, GateBook, GateCircumstances
     from opsascode.run._history import RUNNING, UNFINISHED, WAITING, History, PastRun, Query, RunSummary
     from opsascode.run._history_files import PastStage, RunFiles
+    from opsascode.run._incident_book import INCIDENT_EVENT, Incident, IncidentBook
     from opsascode.run._journal import Ended, Evidence, HostResult, HostStatus, JournalEvent, Retried, TaskStarted
     from opsascode.run._judging import Judgement, Memory, TransitionJudge, chain_of_snapshot
     from opsascode.run._ledger_records import ledger_records
@@ -60,16 +73,19 @@ if TYPE_CHECKING:
     from opsascode.run._past import NotNow, Past, past_to_resume, past_to_undo
     from opsascode.run._perform import LockedOut, RunReport, Waiting, perform, take_up
     from opsascode.run._pins import Pins, RootPin, UnpinnedError, held_back, pin_statement, trusted_chain
-    from opsascode.run._plan import MovedError, Plan, PlannedStep, read_plan, what_moved
-    from opsascode.run._record import Actor, Phase, Purpose, Tools
+    from opsascode.run._plan import AskedApproval, MovedError, Plan, PlannedStep, read_plan, what_moved
+    from opsascode.run._record import RUN_REFUSED, Actor, Phase, Purpose, Refused, Tools, refused_statement
     from opsascode.run._recover import Recovered, Rescue
-    from opsascode.run._resolve import Request, Resolution, detect_trigger, resolve, split_waves, subject_of
+    from opsascode.run._replay import FetchedLog, measured_policies, open_fetched_log, read_replayables
+    from opsascode.run._resolve import APPLIED_PACK, Request, Resolution, resolve, split_waves
     from opsascode.run._results import Results, StepResult
     from opsascode.run._retention import Prunable, prunable, prune
     from opsascode.run._site import Circumstances, Manner, Means, Order, Watch, repository_name
+    from opsascode.run._slo_book import SLO_SNAPSHOT, RecordedSnapshot, SloBook
     from opsascode.run._spoken import Spoken, spoken, spoken_so_far
     from opsascode.run._stage import StageOrder
     from opsascode.run._state import LATEST, State
+    from opsascode.run._subject import Starter, detect_trigger, subject_of
     from opsascode.run._tasks import UNDO_PREFIX
     from opsascode.run._team_ledger import (
         Publisher,
@@ -108,11 +124,24 @@ _ROOMS = {
     "_site": ("Circumstances", "Manner", "Means", "Order", "Watch", "repository_name"),
     "_access": ("Access", "VaultSecret", "require_sshpass"),
     "_collections": ("CollectionArchive", "find_collections", "install_collections"),
+    "_drift": (
+        "DRIFT_RECORDS",
+        "DRIFT_TARGET",
+        "EvidenceKind",
+        "RunbookDrift",
+        "RunbookEvidence",
+        "evidence_of",
+        "reviewed_by_pack",
+        "runbook_drift",
+    ),
     "_engine": ("Engine", "RunnerEngine", "StageResult"),
     "_environment": ("download_environment", "minimal_environment"),
-    "_exchange": ("Exchange",),
+    "_exchange": ("GATE_ID", "Exchange"),
     "_figures": ("Figures", "figures", "percentile"),
     "_follow": ("AnswerSeen", "AskSeen", "Follower", "Sight", "StageSeen", "WaitsFor", "waits_for"),
+    "_gate_asks": ("Overrides",),
+    "_gate_book": ("GATE_SCORE", "GATE_VERDICT", "GateBook", "GateCircumstances"),
+    "_incident_book": ("INCIDENT_EVENT", "Incident", "IncidentBook"),
     "_history": ("RUNNING", "UNFINISHED", "WAITING", "History", "PastRun", "Query", "RunSummary"),
     "_history_files": ("PastStage", "RunFiles"),
     "_retention": ("Prunable", "prunable", "prune"),
@@ -136,13 +165,16 @@ _ROOMS = {
     "_moored": ("moor", "require_moored"),
     "_pins": ("Pins", "RootPin", "UnpinnedError", "held_back", "pin_statement", "trusted_chain"),
     "_perform": ("LockedOut", "RunReport", "Waiting", "perform", "take_up"),
-    "_plan": ("MovedError", "Plan", "PlannedStep", "read_plan", "what_moved"),
-    "_record": ("Actor", "Phase", "Purpose", "Tools"),
-    "_resolve": ("Request", "Resolution", "detect_trigger", "resolve", "split_waves", "subject_of"),
+    "_plan": ("AskedApproval", "MovedError", "Plan", "PlannedStep", "read_plan", "what_moved"),
+    "_record": ("RUN_REFUSED", "Actor", "Phase", "Purpose", "Refused", "Tools", "refused_statement"),
+    "_replay": ("FetchedLog", "measured_policies", "open_fetched_log", "read_replayables"),
+    "_resolve": ("APPLIED_PACK", "Request", "Resolution", "resolve", "split_waves"),
     "_results": ("Results", "StepResult"),
+    "_slo_book": ("SLO_SNAPSHOT", "RecordedSnapshot", "SloBook"),
     "_spoken": ("Spoken", "spoken", "spoken_so_far"),
     "_stage": ("StageOrder",),
     "_state": ("LATEST", "State"),
+    "_subject": ("Starter", "detect_trigger", "subject_of"),
     "_team_ledger": (
         "Publisher",
         "Synced",
@@ -158,8 +190,17 @@ _ROOMS = {
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
+    "APPLIED_PACK",
+    "DRIFT_RECORDS",
+    "DRIFT_TARGET",
+    "GATE_ID",
+    "GATE_SCORE",
+    "GATE_VERDICT",
+    "INCIDENT_EVENT",
     "LATEST",
     "RUNNING",
+    "RUN_REFUSED",
+    "SLO_SNAPSHOT",
     "UNDO_PREFIX",
     "UNFINISHED",
     "WAITING",
@@ -174,6 +215,7 @@ __all__ = [
     "AskKind",
     "AskRequest",
     "AskSeen",
+    "AskedApproval",
     "Circumstances",
     "CollectionArchive",
     "Desk",
@@ -182,12 +224,18 @@ __all__ = [
     "Ended",
     "Engine",
     "Evidence",
+    "EvidenceKind",
     "Exchange",
+    "FetchedLog",
     "Figures",
     "Follower",
+    "GateBook",
+    "GateCircumstances",
     "History",
     "HostResult",
     "HostStatus",
+    "Incident",
+    "IncidentBook",
     "JournalEvent",
     "Judgement",
     "LifeState",
@@ -200,6 +248,7 @@ __all__ = [
     "NotNow",
     "Order",
     "Outcome",
+    "Overrides",
     "PackBook",
     "PackLog",
     "PackName",
@@ -215,7 +264,9 @@ __all__ = [
     "Publisher",
     "Purpose",
     "Query",
+    "RecordedSnapshot",
     "Recovered",
+    "Refused",
     "Request",
     "Rescue",
     "Resolution",
@@ -226,12 +277,16 @@ __all__ = [
     "RunFiles",
     "RunReport",
     "RunSummary",
+    "RunbookDrift",
+    "RunbookEvidence",
     "RunnerEngine",
     "Sight",
+    "SloBook",
     "Spoken",
     "StageOrder",
     "StageResult",
     "StageSeen",
+    "Starter",
     "State",
     "StepResult",
     "Synced",
@@ -254,6 +309,7 @@ __all__ = [
     "chain_of_snapshot",
     "detect_trigger",
     "download_environment",
+    "evidence_of",
     "figures",
     "find_collections",
     "find_pack",
@@ -262,9 +318,11 @@ __all__ = [
     "install_collections",
     "kept_approvals",
     "ledger_records",
+    "measured_policies",
     "minimal_environment",
     "moor",
     "need_of",
+    "open_fetched_log",
     "open_team_log",
     "pack_versions",
     "past_to_resume",
@@ -276,16 +334,20 @@ __all__ = [
     "prune",
     "read_approval_files",
     "read_plan",
+    "read_replayables",
     "read_request",
     "record_applied",
+    "refused_statement",
     "repository_name",
     "require_moored",
     "require_sshpass",
     "resolve",
+    "reviewed_by_pack",
     "root_seen_statement",
     "rules_of_pack",
     "rules_of_snapshot",
     "rules_of_work_tree",
+    "runbook_drift",
     "split_waves",
     "spoken",
     "spoken_so_far",

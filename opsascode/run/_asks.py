@@ -22,10 +22,11 @@ from opsascode.errors import ProofError, ResolveError, UsageError
 from opsascode.proof import Json, canonical_bytes, parse_strict, payload_digest, read_unverified, sha256_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from opsascode.policy import ApprovalNeed, ApprovalVerdict
+    from opsascode.run._record import Actor
 
 REQUEST_FORMAT: Final = "opsascode/ask/v1"
 ASKS_DIRECTORY: Final = "asks"
@@ -352,6 +353,14 @@ def _moment(text: str, name: str) -> datetime:
         return datetime.strptime(text, _STAMP).replace(tzinfo=UTC)
     except ValueError:
         raise UsageError(f"{name} cannot be read: {text[:40]!r} is no time") from None
+
+
+def aliases_of(actor: Actor) -> Iterator[str]:
+    """Give what else an account is called: at the forge, and before it became this one."""
+    if actor.detail:
+        yield f"github:{actor.detail}"
+    if actor.login not in {"", actor.user}:
+        yield actor.login
 
 
 def need_of(request: AskRequest, *, earlier_runs: tuple[str, ...] = ()) -> ApprovalNeed:

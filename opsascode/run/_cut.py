@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from opsascode.errors import DocumentError
+from opsascode.proof import RUN_APPROVER
 from opsascode.repo import ApprovalStep, ManualStep
 from opsascode.run._asks import Ask, AskKind
 from opsascode.run._compiler import KEPT_VARIABLE, Frame, Piece, compile_pieces, render, task_play
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from opsascode.repo import BetweenWaves, Runbook, Value
+    from opsascode.run._plan import AskedApproval
 
 BETWEEN_PREFIX = "between."
 Flat = FlatStep | Binding
@@ -60,6 +62,7 @@ class Cutter:
     flats: tuple[Flat, ...]
     waves: tuple[tuple[str, ...], ...]
     values: Mapping[str, Value]
+    asked: tuple[AskedApproval, ...] = ()
 
     def stages(self) -> tuple[Stage, ...]:
         """Give all stages in order.
@@ -120,19 +123,9 @@ class Cutter:
         return render(plays, header=(f"Compiled from {source.path} ({source.digest}).", use))
 
     def _stages(self) -> Iterator[Stage]:
-        need, everybody = self.runbook.approval, tuple(host for wave in self.waves for host in wave)
-        if need.required:
-            ask = Ask(
-                stage="0.1",
-                wave=0,
-                kind=AskKind.APPROVAL,
-                step="",
-                title=f"Run {self.runbook.metadata.title}",
-                required=need.required,
-                role=need.role,
-                lifetime=need.lifetime,
-            )
-            yield Stage(id="0.1", wave=0, kind=StageKind.APPROVAL, hosts=everybody, ask=ask)
+        everybody = tuple(host for wave in self.waves for host in wave)
+        for ask in starting_asks(self.runbook, self.asked):
+            yield Stage(id=ask.stage, wave=0, kind=StageKind.APPROVAL, hosts=everybody, ask=ask)
         for wave in range(1, len(self.waves) + 1):
             for part, stage in enumerate((*self._wave(wave), *self._after(wave)), start=1):
                 yield self._numbered(stage, f"{wave}.{part}")
@@ -242,6 +235,33 @@ class Cutter:
             for play in plays:
                 play["name"] = f"{play['name']} ({where} of {len(self.waves)})"
         return plays
+
+
+def starting_asks(runbook: Runbook, asked: Iterable[AskedApproval]) -> tuple[Ask, ...]:
+    """Give what is asked before anything is done: once for each role, the largest number that anybody asks of it.
+
+    The runbook's own question comes first; what a guardrail asks of the same role only raises its number.
+    """
+    need, title = runbook.approval, f"Run {runbook.metadata.title}"
+    found: dict[str, Ask] = {}
+    if need.required:
+        found[need.role or RUN_APPROVER] = Ask(
+            stage="",
+            wave=0,
+            kind=AskKind.APPROVAL,
+            step="",
+            title=title,
+            required=need.required,
+            role=need.role,
+            lifetime=need.lifetime,
+        )
+    for each in asked:
+        role = each.role or RUN_APPROVER
+        ask = found.get(role) or Ask(stage="", wave=0, kind=AskKind.APPROVAL, step="", title=title, role=each.role)
+        why = f"{each.by}: {each.reason}"
+        told = f"{ask.instructions}\n{why}" if ask.instructions else why
+        found[role] = replace(ask, required=max(ask.required, each.required), instructions=told)
+    return tuple(replace(ask, stage=f"0.{number}") for number, ask in enumerate(found.values(), start=1))
 
 
 def between_checks(between: BetweenWaves, wave: int) -> tuple[FlatStep, ...]:

@@ -1,8 +1,8 @@
 """Which rules hold for a run here, and is what it would do part of what was applied?
 
-Where a trust root is pinned, only the applied pack is enforced: its guardrails are read from Git objects whose digest
+Where a trust root is pinned, only the applied pack is enforced: its policies are read from Git objects whose digest
 is the one in the ledger, and whatever a plan was resolved from that is protected must be the same as in the pack. The
-work tree decides nothing then. Without a pin, as on a developer's machine, the work tree's own guardrails hold.
+work tree decides nothing then. Without a pin, as on a developer's machine, the work tree's own policies hold.
 
 Not here: judging the plan by them (`policy`), applying a pack (`_judging`, `_pack_book`).
 """
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Final
 from opsascode.errors import ExitCode, OpsError
 from opsascode.policy import Reason
 from opsascode.proof import Code, CodedProofError
-from opsascode.repo import Source, guardrails_of, is_protected
+from opsascode.repo import Source, is_protected, policies_of
 from opsascode.run._judging import chain_of_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from opsascode.proof import SignedRoot
-    from opsascode.repo import Guardrail, ObjectStore, Repository, Snapshot
+    from opsascode.repo import ObjectStore, Policies, Repository, Snapshot
     from opsascode.run._packs import PackName
     from opsascode.run._plan import Plan
 
@@ -39,9 +39,9 @@ class NotAppliedError(OpsError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What holds for runs: the guardrails, the pack they are from, and its trust root; without them, the work tree."""
+    """What holds for runs: the policies, the pack they are from, and its trust root; without them, the work tree."""
 
-    guardrails: tuple[Guardrail, ...]
+    policies: Policies
     snapshot: Snapshot | None = None
     protected: tuple[str, ...] = ()
     root: SignedRoot | None = None
@@ -52,12 +52,12 @@ class Rules:
 
 
 def rules_of_work_tree(repository: Repository) -> Rules:
-    """Give the guardrails as they lie in the work tree.
+    """Give the policies as they lie in the work tree.
 
     Raises:
         InvalidDocumentsError: a document in `policies/` has problems.
     """
-    return Rules(guardrails=repository.guardrails())
+    return Rules(policies=repository.policies())
 
 
 def rules_of_snapshot(snapshot: Snapshot, protected: Sequence[str]) -> Rules:
@@ -66,11 +66,11 @@ def rules_of_snapshot(snapshot: Snapshot, protected: Sequence[str]) -> Rules:
     Raises:
         InvalidDocumentsError: a document of the pack cannot be used by this release.
     """
-    return Rules(guardrails=guardrails_of(snapshot), snapshot=snapshot, protected=tuple(protected))
+    return Rules(policies=policies_of(snapshot), snapshot=snapshot, protected=tuple(protected))
 
 
 def rules_of_pack(store: ObjectStore, name: PackName, *, pin: str) -> Rules:
-    """Give the guardrails of an applied pack, from blobs whose digest is the recorded one.
+    """Give the policies of an applied pack, from blobs whose digest is the recorded one.
 
     Raises:
         ProofError: the repository does not hold the pack, or another content under its name.

@@ -10,6 +10,7 @@ Not here: the files (`_asks`), Git (`repo`), what counts (`policy`).
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -36,8 +37,11 @@ if TYPE_CHECKING:
     from opsascode.run._asks import AskRequest, WrittenRequest
     from opsascode.run._state import State
 
+_GATES: Final = "gates"
 OPEN_FOR: Final = timedelta(days=7)
 """How long a request is listed as open; one that waits longer is found by its run."""
+GATE_ID: Final = re.compile(r"gate-[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
+"""What a blocked verdict of a gate is called, which asks people as a run does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +56,7 @@ class Exchange:
         """Leave a request that lies in its run's directory for other machines too; say whether it got there."""
         if self.mailbox is None:
             return False
-        place = self.state.run_directory(request.run) / ASKS_DIRECTORY / f"{request.ask.stage}.json"
+        place = self.directory(request.run) / ASKS_DIRECTORY / f"{request.ask.stage}.json"
         try:
             self.mailbox.post_request(request.run, request.ask.stage, place.read_bytes())
         except (OpsError, OSError) as error:
@@ -78,7 +82,7 @@ class Exchange:
         plan_name = _hexadecimal(plan)
         found = list(kept_approvals(self._plan_directory(plan)))
         if run is not None:
-            found += kept_approvals(self.state.run_directory(run))
+            found += kept_approvals(self.directory(run))
         try:
             for name in (plan_name, run) if self.mailbox is not None else ():
                 found += [each.content for each in self.mailbox.approvals(name)] if name and self.mailbox else []
@@ -93,7 +97,7 @@ class Exchange:
             ResolveError: the state directory cannot be written.
         """
         places = []
-        directory = self._plan_directory(plan) if run is None else self.state.run_directory(run)
+        directory = self._plan_directory(plan) if run is None else self.directory(run)
         if run is None or directory.is_dir():
             add_approval(directory, envelope)
             places.append("this machine")
@@ -136,17 +140,28 @@ class Exchange:
         return tuple(found.values())
 
     def open_requests(self, now: datetime) -> tuple[WrittenRequest, ...]:
-        """Give the requests of runs that have not ended here and asked not too long ago, the newest last."""
-        found = [
-            each
-            for each in self.requests()
-            if now - each.request.asked <= OPEN_FOR
-            and not (self.state.run_directory(each.request.run) / RESULTS_FILE).exists()
-        ]
+        """Give the requests of runs that have not ended here, and of gates, that stand still, the newest last."""
+        found = [each for each in self.requests() if self._is_open(each.request, now)]
         return tuple(sorted(found, key=lambda each: each.request.asked))
 
+    def directory(self, name: str) -> Path:
+        """Say where what a run, or a gate, asks lies, whether it exists or not.
+
+        Raises:
+            UsageError: the text is the id of neither.
+        """
+        return self.state.directory / _GATES / name if GATE_ID.fullmatch(name) else self.state.run_directory(name)
+
+    def _is_open(self, request: AskRequest, now: datetime) -> bool:
+        if GATE_ID.fullmatch(request.run):
+            return now - request.asked <= request.ask.lifetime
+        return now - request.asked <= OPEN_FOR and not (self.directory(request.run) / RESULTS_FILE).exists()
+
     def _local(self) -> Iterator[tuple[str, bytes]]:
-        runs = self.state.directory / "runs"
+        for kind in ("runs", _GATES):
+            yield from self._local_of(self.state.directory / kind)
+
+    def _local_of(self, runs: Path) -> Iterator[tuple[str, bytes]]:
         try:
             names = sorted(os.listdir(runs))  # noqa: PTH208 - names are enough
         except OSError:

@@ -106,13 +106,43 @@ class RootUsed:
         return {"version": self.version, "digest": self.digest}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedApproval:
+    """An approval of the start that a guardrail asked when the plan was made: how many of which role, who, and why."""
+
+    required: int
+    role: str | None
+    by: str
+    reason: str
+
+    def to_json(self) -> dict[str, Json]:
+        """Give it as plain JSON."""
+        return {"required": self.required, "role": self.role, "by": self.by, "reason": self.reason}
+
+    @classmethod
+    def of_json(cls, found: Json) -> AskedApproval:
+        """Read it back.
+
+        Raises:
+            TypeError: it is not the JSON of one.
+        """
+        match found:
+            case {"required": int(required), "role": None | str() as role, "by": str(by), "reason": str(reason)} if (
+                required >= 1 and required is not True
+            ):
+                return cls(required=required, role=role, by=by, reason=reason)
+        msg = "an approval that a guardrail asks cannot be read"
+        raise TypeError(msg)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """Everything that was resolved.
 
     `pins` are the documents it was resolved from, `trees` the Ansible content a run works on a copy of. `waves` holds
     the host batches in order, `stages` what is done in order. `timeout` is in seconds, `max_fail_percent` an exact
-    decimal text; `locks` are names that no two runs hold at once. `trust` is there where somebody must approve.
+    decimal text; `locks` are names that no two runs hold at once. `trust` is there where somebody must approve. `asked`
+    are the approvals that guardrails asked when it was made: questions of its stages, whatever they ask later.
     """
 
     runbook: str
@@ -138,6 +168,7 @@ class Plan:
     waves: tuple[tuple[str, ...], ...]
     stages: tuple[PlannedStage, ...]
     trust: RootUsed | None = None
+    asked: tuple[AskedApproval, ...] = ()
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -169,6 +200,7 @@ class Plan:
             "pins": {pin.path: pin.digest for pin in self.pins},
             "trees": {pin.path: pin.digest for pin in self.trees},
             **({"trust": self.trust.to_json()} if self.trust else {}),
+            **({"guardrail_approvals": [each.to_json() for each in self.asked]} if self.asked else {}),
             "inventory": {
                 "sources": list(self.inventory_sources),
                 "digest": self.inventory_digest,
@@ -212,6 +244,7 @@ class PlanFile:
     inventory_sources: tuple[str, ...]
     parameters: dict[str, Json]
     root_version: int = 0
+    asked: tuple[AskedApproval, ...] = ()
 
     def values_for(self, runbook: Runbook) -> dict[str, Value]:
         """Give the parameters as the runbook types them: exact decimals in the plan are numbers again."""
@@ -248,6 +281,7 @@ def read_plan(data: bytes, *, name: str) -> PlanFile:
         limit, sources = targets.get("limit"), inventory.get("sources")
         parameters = _object(content, "parameters")
         root_version = _object(content, "trust")["version"] if "trust" in content else 0
+        asked = content.get("guardrail_approvals", [])
         return PlanFile(
             content=content,
             digest=sha256_digest(canonical_bytes(content)),
@@ -258,6 +292,7 @@ def read_plan(data: bytes, *, name: str) -> PlanFile:
                 key: _object(parameters, key)["value"] for key in parameters if "value" in _object(parameters, key)
             },
             root_version=root_version if isinstance(root_version, int) else 0,
+            asked=tuple(map(AskedApproval.of_json, asked)) if isinstance(asked, list) else (),
         )
     except (ProofError, KeyError, TypeError) as error:
         msg = f"{name} is not a whole plan file: {error}"

@@ -23,6 +23,7 @@ from opsascode.run._asks import (
     AskRequest,
     Unanswered,
     add_approval,
+    aliases_of,
     kept_approvals,
     need_of,
     write_request,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from opsascode.policy import ApprovalVerdict
     from opsascode.proof import LedgerReader
     from opsascode.run._asks import Answered, Ask
-    from opsascode.run._record import Actor
     from opsascode.run._site import Site
 
 
@@ -62,7 +62,7 @@ def put_question(site: Site, ask: Ask) -> Reply:
         plan_digest=site.order.resolution.plan.digest,
         ask=ask,
         requester=about.actor.user,
-        aliases=tuple(_aliases(about.actor)),
+        aliases=tuple(aliases_of(about.actor)),
         asked=about.clock(),
         repository=repository_name(site.order.repository),
     )
@@ -96,14 +96,6 @@ def _unanswered(site: Site, missing: str) -> Reply:
     """Say what is missing, unless somebody wants the run to stop."""
     canceled = site.unwanted(Phase.FORWARD)
     return Reply(reason=site.pulse.canceled_by or "it was canceled") if canceled else Reply(missing=missing)
-
-
-def _aliases(actor: Actor) -> Iterator[str]:
-    """Give what else the account is called that started the run."""
-    if actor.detail:
-        yield f"github:{actor.detail}"
-    if actor.login not in {"", actor.user}:
-        yield actor.login
 
 
 def _seal(

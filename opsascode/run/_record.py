@@ -1,4 +1,4 @@
-"""What is sealed about a run? The statements `run-start`, `run-ask` and `run-end`.
+"""What is sealed about a run? The statements `run-start`, `run-ask` and `run-end`; and `run-refused`, where none began.
 
 A statement stays small (a ledger leaf is at most 64 KiB): it names the plan, the journals, the approvals and the
 results by digest, and the receipt carries those documents along. Secret values are cut out of every text before
@@ -14,19 +14,23 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from opsascode.proof import PREDICATE_PREFIX, Json, Statement
+from opsascode.proof import PREDICATE_PREFIX, Json, Statement, canonical_bytes
+from opsascode.run._judged import bounded_reasons, bounded_subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from opsascode.policy import Permit, Trigger
+    from opsascode.policy import Permit, Refusal, Trigger
     from opsascode.run._plan import Plan
 
 RUN_START: Final = f"{PREDICATE_PREFIX}run-start:v1"
 RUN_ASK: Final = f"{PREDICATE_PREFIX}run-ask:v1"
 RUN_END: Final = f"{PREDICATE_PREFIX}run-end:v1"
+RUN_REFUSED: Final = f"{PREDICATE_PREFIX}run-refused:v1"
+REFUSED_BYTES: Final = 32 * 1024
 _STAGES_NAMED: Final = 50
 _DOUBTS_NAMED: Final = 50
+_FOR_THE_REST: Final = 512
 _ABOUT: Final = ("run", "ledger", "runbook", "repository", "inventory", "targets", "parameters", "plan", "mode")
 
 
@@ -181,6 +185,16 @@ class Ending:
     in_doubt: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """What was refused, and where: an id, the ledger it is told to, the wish, and the policy pack (None: work tree)."""
+
+    id: str
+    ledger: str
+    purpose: Purpose
+    pack: str | None
+
+
 def start_statement(  # noqa: PLR0913 - the circumstances of a start, each named by its keyword
     subject: RunSubject,
     permit: Permit,
@@ -198,12 +212,7 @@ def start_statement(  # noqa: PLR0913 - the circumstances of a start, each named
         {
             "continues": links.continues,
             "undoes": links.undoes,
-            "actor": {
-                "user": actor.user,
-                "machine": actor.machine,
-                "detail": actor.detail,
-                "login": actor.login,
-            },
+            "actor": _actor(actor),
             "trigger": trigger.value,
             "tools": {
                 "opsascode": tools.opsascode,
@@ -212,6 +221,7 @@ def start_statement(  # noqa: PLR0913 - the circumstances of a start, each named
                 "python": tools.python,
             },
             "permit": {"guardrails": list(permit.guardrails), "expires": timestamp(permit.expires)},
+            **({"judged": bounded_subject(permit.subject)} if permit.subject else {}),
             "started": timestamp(now),
         },
     )
@@ -258,9 +268,41 @@ def end_statement(
     )
 
 
+def refused_statement(plan: Plan, refusal: Refusal, refused: Refused, *, actor: Actor, now: datetime) -> Statement:
+    """State that a plan was not allowed to run; at most 32 KiB, and it says where something was left out."""
+    subject = refusal.subject
+    about: dict[str, Json] = {
+        "id": refused.id,
+        "ledger": refused.ledger,
+        "runbook": plan.to_json()["runbook"],
+        "repository": plan.to_json()["repository"],
+        "targets": {"pattern": plan.pattern, "limit": plan.limit, "hosts": len(plan.hosts)},
+        "plan": plan.digest,
+        "mode": refused.purpose.value,
+        "pack": refused.pack,
+        "actor": _actor(actor),
+        "trigger": subject.trigger.value if subject else None,
+        "at": timestamp(now),
+        "judged": bounded_subject(subject) if subject else None,
+    }
+    left = REFUSED_BYTES - len(canonical_bytes(about)) - _FOR_THE_REST
+    reasons, whole = bounded_reasons(refusal.reasons, most=left)
+    partial: dict[str, Json] = {} if whole else {"partial": True}
+    return Statement(
+        predicate_type=RUN_REFUSED,
+        subject_name=refused.id,
+        subject_digest=plan.digest,
+        predicate={**about, "reasons": reasons, **partial},
+    )
+
+
 def timestamp(moment: datetime) -> str:
     """Give an aware moment as RFC 3339 in UTC with milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _actor(actor: Actor) -> dict[str, Json]:
+    return {"user": actor.user, "machine": actor.machine, "detail": actor.detail, "login": actor.login}
 
 
 def _statement(kind: str, subject: RunSubject, more: dict[str, Json]) -> Statement:

@@ -14,7 +14,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from opsascode.errors import DocumentError, ResolveError, UsageError
-from opsascode.policy import BlastRadius, Subject, Trigger
 from opsascode.proof import sha256_digest
 from opsascode.repo import PlaybookStep, PrometheusCheck, RoleStep, RunbookStep, git_state, resolve_inventory
 from opsascode.run._compiler import Frame, compile_undo, parameter_variables, render
@@ -22,32 +21,34 @@ from opsascode.run._compose import SECRET_PREFIX, FlatStep, flatten, known_text
 from opsascode.run._content import ROLES_DIRECTORIES, pin_content, read_texts
 from opsascode.run._cut import Cutter, Stage, between_checks
 from opsascode.run._environment import minimal_environment
+from opsascode.run._modules import Places, Uses, uses_of
 from opsascode.run._pins import root_used
 from opsascode.run._plan import ParameterValue, Pin, Plan, PlannedStage, PlannedStep, RootUsed
 from opsascode.run._provisions import Provisions, find_provisions
 from opsascode.run._settle import lock_names, settle_parameters
 from opsascode.run._stage import unusable
+from opsascode.run._subject import unasked_subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import timedelta
     from pathlib import Path
 
+    from opsascode.policy import Subject
     from opsascode.proof import Json, TrustChain
     from opsascode.repo import GitState, Inventory, Repository, Runbook, Settings, Value, Wave
     from opsascode.run._compose import Composition
     from opsascode.run._cut import Flat
     from opsascode.run._enforce import Rules
+    from opsascode.run._plan import AskedApproval
 
 __all__ = [
     "Request",
     "Resolution",
     "Stage",
-    "detect_trigger",
     "resolve",
     "rest_of",
     "split_waves",
-    "subject_of",
     "undo_of",
 ]
 
@@ -69,7 +70,8 @@ class Request:
     """What was asked for: a runbook, the words and values for its targets and parameters, and the rules that hold.
 
     `rules` gives them for the hosts that are targeted; without it those of the work tree hold. `trusted` gives the
-    trust root where somebody must approve; it is asked again for each answer.
+    trust root where somebody must approve; it is asked again for each answer. `asked` says which approvals guardrails
+    ask of these facts; without it, none.
     """
 
     runbook: Runbook
@@ -80,6 +82,7 @@ class Request:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     rules: Callable[[Sequence[str]], Rules] | None = None
     trusted: Callable[[], TrustChain] | None = None
+    asked: Callable[[Rules | None, Subject], Sequence[AskedApproval]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +108,7 @@ class Resolution:
     cutter: Cutter = field(repr=False)
     provisions: Provisions = field(default_factory=Provisions)
     trusted: Callable[[], TrustChain] | None = field(default=None, repr=False)
+    uses: Uses = field(default_factory=Uses)
 
 
 def resolve(repository: Repository, request: Request, *, environ: Mapping[str, str], cache: Path | None) -> Resolution:
@@ -118,15 +122,7 @@ def resolve(repository: Repository, request: Request, *, environ: Mapping[str, s
     runbook = request.runbook
     provisions = find_provisions(repository, environ=environ, cache=cache)
     values, secrets = settle_parameters(runbook, request)
-    inventory = resolve_inventory(
-        _sources(repository, request),
-        pattern=runbook.targets.hosts,
-        limit=request.limit,
-        environment=minimal_environment(environ, repository.settings.environment_allow),
-        root=repository.root,
-        cache=cache,
-    )
-    _check_hosts(runbook, request, inventory)
+    inventory = _inventory(repository, request, environ, cache)
     composed: dict[str, Runbook] = {}
 
     def lookup(name: str) -> Runbook:
@@ -135,11 +131,15 @@ def resolve(repository: Repository, request: Request, *, environ: Mapping[str, s
     composition = flatten(runbook, lookup, values)
     flats = composition.flats
     waves = split_waves(inventory.hosts, runbook.targets.waves)
-    cutter = _cutter(repository, runbook, composition, waves, values, provisions)
-    stages = _stages(repository, runbook, cutter, flats)
+    state = git_state(repository.root)
+    uses = uses_of((*flats, *_checks_between(runbook)), _places(repository, provisions))
     rules = request.rules(inventory.hosts) if request.rules else None
+    subject = unasked_subject(runbook, inventory, uses, dirty=state.dirty or state.commit is None)
+    asked = tuple(request.asked(rules, subject)) if request.asked else ()
+    cutter = replace(_cutter(repository, runbook, composition, waves, values, provisions), asked=asked)
+    stages = _stages(repository, runbook, cutter, flats)
     settled = _Settled(
-        state=git_state(repository.root),
+        state=state,
         inventory=inventory,
         pins=_pins(repository, rules, (runbook, *composed.values()), provisions),
         trees=_trees(repository, flats, provisions),
@@ -149,6 +149,7 @@ def resolve(repository: Repository, request: Request, *, environ: Mapping[str, s
         stages=stages,
         locks=lock_names(composition.runbooks, inventory.hosts),
         trust=root_used(stages, request.trusted),
+        asked=asked,
     )
     return Resolution(
         plan=_plan(request, settled),
@@ -166,7 +167,21 @@ def resolve(repository: Repository, request: Request, *, environ: Mapping[str, s
         cutter=cutter,
         provisions=provisions,
         trusted=request.trusted,
+        uses=uses,
     )
+
+
+def _inventory(repository: Repository, request: Request, environ: Mapping[str, str], cache: Path | None) -> Inventory:
+    inventory = resolve_inventory(
+        _sources(repository, request),
+        pattern=request.runbook.targets.hosts,
+        limit=request.limit,
+        environment=minimal_environment(environ, repository.settings.environment_allow),
+        root=repository.root,
+        cache=cache,
+    )
+    _check_hosts(request.runbook, request, inventory)
+    return inventory
 
 
 def _outputs(flats: Sequence[Flat]) -> dict[str, tuple[str, ...]]:
@@ -203,31 +218,6 @@ def undo_of(
     """Give the playbook that takes back what each host completed, and its hosts; nothing when nothing is to do."""
     plays, hosts = compile_undo(resolution.cutter.frame, resolution.flats, completed)
     return (render(plays, header=header), hosts) if plays else None
-
-
-def subject_of(resolution: Resolution, trigger: Trigger) -> Subject:
-    """Give the facts about a plan that guardrails judge."""
-    plan, runbook = resolution.plan, resolution.runbook
-    targets = runbook.targets
-    return Subject(
-        plan_digest=plan.digest,
-        runbook=plan.runbook,
-        labels=runbook.metadata.labels,
-        blast_radius=BlastRadius(
-            max_hosts=targets.max_hosts, max_percent=targets.max_percent, position=targets.position
-        ),
-        host_count=len(plan.hosts),
-        inventory_total=plan.inventory_total,
-        groups=frozenset({"all"}.union(*resolution.inventory.groups.values())),
-        dirty=plan.dirty or plan.commit is None,
-        trigger=trigger,
-        position=runbook.position,
-    )
-
-
-def detect_trigger(environ: Mapping[str, str]) -> Trigger:
-    """Tell a CI job (it sets CI=true) from a person at a terminal."""
-    return Trigger.CI if environ.get("CI", "").lower() in {"1", "true"} else Trigger.MANUAL
 
 
 def split_waves(hosts: Sequence[str], sizes: Sequence[Wave]) -> tuple[tuple[str, ...], ...]:
@@ -343,12 +333,22 @@ def _pins(
     sources = [runbook.source for runbook in runbooks]
     scope = rules.snapshot if rules else None
     if scope is None:
-        sources.extend(guardrail.source for guardrail in (rules.guardrails if rules else repository.guardrails()))
+        policies = rules.policies if rules else repository.policies()
+        sources.extend(guardrail.source for guardrail in policies.guardrails)
     sources.extend(source for source in (repository.settings.source,) if source)
     documents = {source.path: Pin(path=source.path, digest=source.digest) for source in sources}
     documents |= {pin.path: pin for pin in provisions.pins}
     documents |= {APPLIED_PACK: Pin(path=APPLIED_PACK, digest=scope.digest)} if scope else {}
     return tuple(documents[path] for path in sorted(documents))
+
+
+def _places(repository: Repository, provisions: Provisions) -> Places:
+    settings = repository.settings
+    return Places(
+        root=repository.root,
+        roles=tuple(dict.fromkeys((*settings.roles_path, *ROLES_DIRECTORIES, *provisions.settings.roles))),
+        collections=tuple(dict.fromkeys((*settings.collections_path, *provisions.settings.collections))),
+    )
 
 
 def _trees(repository: Repository, flats: Sequence[Flat], provisions: Provisions) -> tuple[Pin, ...]:
@@ -371,6 +371,7 @@ class _Settled:
     stages: Sequence[Stage]
     locks: tuple[str, ...]
     trust: RootUsed | None
+    asked: tuple[AskedApproval, ...]
 
 
 def _plan(request: Request, settled: _Settled) -> Plan:
@@ -407,6 +408,7 @@ def _plan(request: Request, settled: _Settled) -> Plan:
         waves=settled.waves,
         stages=tuple(_planned_stage(stage) for stage in settled.stages),
         trust=settled.trust,
+        asked=settled.asked,
     )
 
 

@@ -68,7 +68,7 @@ def steps(path: Path) -> Iterator[dict[str, Any]]:
 
 def test_there_are_workflows_and_actions_to_look_at() -> None:
     assert {"ci.yml", "policy.yml", "ops.yml"} == {path.name for path in WORKFLOWS}
-    assert len(ACTIONS) == 2
+    assert {"policy", "simulate"} <= {path.parent.name for path in ACTIONS}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=name)
@@ -80,8 +80,10 @@ def test_no_workflow_is_started_by_an_event_that_gives_strangers_its_rights(path
 @pytest.mark.parametrize("path", WORKFLOWS, ids=name)
 def test_every_job_says_what_it_may_and_it_is_to_read(path: Path) -> None:
     assert loaded(path)["permissions"] == {}
-    for job in jobs(path).values():
-        assert job["permissions"] in ({}, {"contents": "read"})
+    for title, job in jobs(path).items():
+        # Only what writes the comment on a pull request may write anything, and that is all it may.
+        more = {"pull-requests": "write"} if title == "simulate" else {}
+        assert job["permissions"] in ({}, {"contents": "read", **more})
         assert job["timeout-minutes"] <= 60
         assert "secrets" not in json.dumps(job)
 
@@ -136,15 +138,18 @@ def test_the_check_of_policies_runs_on_every_pull_request_and_takes_the_action_f
     assert action["uses"] == "./.github/actions/policy"
 
 
-def test_new_repositories_get_the_same_action_and_it_installs_this_release() -> None:
-    assert (SCAFFOLD / "actions" / "policy" / "action.yml").read_bytes() == ACTION.read_bytes()
-    assert loaded(ACTION)["inputs"]["package"]["default"] == f"opsascode=={__version__}"
+@pytest.mark.parametrize(("title", "extra"), [("policy", ""), ("simulate", "[reliability]")])
+def test_new_repositories_get_the_same_action_and_it_installs_this_release(title: str, extra: str) -> None:
+    action = PROJECT / ".github" / "actions" / title / "action.yml"
+    assert (SCAFFOLD / "actions" / title / "action.yml").read_bytes() == action.read_bytes()
+    assert loaded(action)["inputs"]["package"]["default"] == f"opsascode{extra}=={__version__}"
 
 
-def test_every_input_and_output_is_described_and_inputs_are_used() -> None:
-    content = loaded(ACTION)
-    assert all(each["description"] for each in (*content["inputs"].values(), *content["outputs"].values()))
-    used = set(re.findall(r"inputs\.([a-z-]+)", ACTION.read_text(encoding="utf-8")))
+@pytest.mark.parametrize("path", ACTIONS, ids=name)
+def test_every_input_and_output_is_described_and_inputs_are_used(path: Path) -> None:
+    content = loaded(path)
+    assert all(each["description"] for each in (*content["inputs"].values(), *content.get("outputs", {}).values()))
+    used = set(re.findall(r"inputs\.([a-z-]+)", path.read_text(encoding="utf-8")))
     assert used == set(content["inputs"])
 
 
@@ -233,6 +238,8 @@ class Runner:
     home: Path
     event: Mapping[str, Any]
     inputs: Mapping[str, str]
+    action: Path = ACTION
+    more: Mapping[str, str] = field(default_factory=dict)
     outputs: dict[str, dict[str, str]] = field(default_factory=dict)
     log: str = ""
 
@@ -250,12 +257,12 @@ class Runner:
         (self.home / "event.json").write_text(json.dumps(self.event["event"]))
         (self.home / "summary.md").touch()
         code, failed_at = 0, ""
-        for step in loaded(ACTION)["runs"]["steps"]:
+        for step in loaded(self.action)["runs"]["steps"]:
             code = self._step(step)
             if code:
                 failed_at = step["name"]
                 break
-        outputs = {key: self._filled(each["value"]) for key, each in loaded(ACTION)["outputs"].items()}
+        outputs = {key: self._filled(each["value"]) for key, each in loaded(self.action)["outputs"].items()}
         summary = (self.home / "summary.md").read_text()
         return Judged(code=code, outputs=outputs, summary=summary, log=self.log, failed_at=failed_at)
 
@@ -327,6 +334,7 @@ class Runner:
             "PIP_NO_DEPS": "1",
             "PIP_NO_INDEX": "1",
             "PYTHONPATH": sysconfig.get_path("purelib"),  # what the wheel depends on
+            **self.more,
         }
 
     def _filled(self, text: str) -> str:
@@ -348,7 +356,7 @@ class Runner:
     def _context(self, first: str, rest: list[str]) -> Any:
         if first == "inputs":
             (wanted,) = rest
-            default = loaded(ACTION)["inputs"][wanted].get("default", "")
+            default = loaded(self.action)["inputs"][wanted].get("default", "")
             return self.inputs.get(wanted, self._filled(default))
         if first == "steps":
             return self.outputs.get(rest[0], {}).get(rest[2], "")

@@ -46,6 +46,7 @@ PAGES = (
     "start-a-repository",
     "set-up-trust",
     "roll-back-a-policy",
+    "simulate-a-policy-change",
 )
 SHAPES = (
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?( UTC|Z)?", "MOMENT"),

@@ -159,8 +159,8 @@ def test_settings_are_not_taken_from_outside(tmp_path: Path) -> None:
 def test_a_broken_guardrail_stops_everything(tmp_path: Path) -> None:
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "a.yml").write_text("kind: Guardrial\n")
-    with pytest.raises(InvalidDocumentsError, match="guardrails"):
-        open_repository(tmp_path).guardrails()
+    with pytest.raises(InvalidDocumentsError, match="policies cannot be used"):
+        open_repository(tmp_path).policies()
 
 
 def test_a_pattern_ends_where_the_text_ends(tmp_path: Path) -> None:

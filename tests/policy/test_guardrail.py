@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from opsascode.errors import Position
 from opsascode.policy import PERMIT_LIFETIME, BlastRadius, Permit, Refusal, Subject, Trigger, judge, permit_covers
-from opsascode.repo import Guardrail, Metadata, Requirements, Scope, Source
+from opsascode.repo import Guardrail, Metadata, Policies, Requirements, Scope, Source
 
 NOW = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 HERE = Position(path="policies/production.yml", line=4, column=3)
@@ -52,7 +52,7 @@ def codes(verdict: Permit | Refusal) -> list[str]:
 
 
 def test_without_guardrails_a_plan_within_its_own_limits_may_run() -> None:
-    verdict = judge((), SUBJECT, now=NOW)
+    verdict = judge(Policies(), SUBJECT, now=NOW)
     assert isinstance(verdict, Permit)
     assert verdict.plan_digest == SUBJECT.plan_digest
     assert verdict.expires == NOW + PERMIT_LIFETIME
@@ -61,13 +61,14 @@ def test_without_guardrails_a_plan_within_its_own_limits_may_run() -> None:
 def test_a_permit_names_the_guardrails_that_were_asked_and_only_those() -> None:
     asked = guardrail(Requirements(clean_tree=True), groups=("production",))
     other = guardrail(Requirements(clean_tree=True), groups=("staging",))
-    verdict = judge((asked, other), replace(SUBJECT, dirty=False), now=NOW)
+    verdict = judge(Policies(guardrails=(asked, other)), replace(SUBJECT, dirty=False), now=NOW)
     assert isinstance(verdict, Permit)
     assert verdict.guardrails == ("production",)
 
 
 def test_a_dirty_tree_is_refused_where_a_clean_one_is_asked_for() -> None:
-    verdict = judge((guardrail(Requirements(clean_tree=True)),), replace(SUBJECT, dirty=True), now=NOW)
+    only = Policies(guardrails=(guardrail(Requirements(clean_tree=True)),))
+    verdict = judge(only, replace(SUBJECT, dirty=True), now=NOW)
     assert isinstance(verdict, Refusal)
     (reason,) = verdict.reasons
     assert reason.code == "dirty-tree"
@@ -79,7 +80,7 @@ def test_a_dirty_tree_is_refused_where_a_clean_one_is_asked_for() -> None:
 def test_every_reason_is_given_at_once() -> None:
     strict = guardrail(Requirements(clean_tree=True, max_hosts=1, max_percent=Decimal(1), triggers=("ci",)))
     own = replace(SUBJECT, dirty=True, blast_radius=BlastRadius(max_hosts=2))
-    assert codes(judge((strict,), own, now=NOW)) == [
+    assert codes(judge(Policies(guardrails=(strict,)), own, now=NOW)) == [
         "max-hosts", "dirty-tree", "trigger", "max-hosts", "max-percent",
     ]  # fmt: skip
 
@@ -98,7 +99,8 @@ def test_every_reason_is_given_at_once() -> None:
     ],
 )
 def test_each_part_of_applies_to_narrows_it(scope: dict[str, object], applies: bool) -> None:
-    verdict = judge((guardrail(Requirements(max_hosts=1), **scope),), SUBJECT, now=NOW)  # type: ignore[arg-type]  # the table holds each keyword's own type
+    only = guardrail(Requirements(max_hosts=1), **scope)  # type: ignore[arg-type]  # the table holds each keyword's own type
+    verdict = judge(Policies(guardrails=(only,)), SUBJECT, now=NOW)
     assert isinstance(verdict, Refusal) is applies
 
 
@@ -110,7 +112,7 @@ def test_a_percentage_is_exact_and_never_forbids_one_host(hosts: int, total: int
     subject = replace(
         SUBJECT, host_count=hosts, inventory_total=total, blast_radius=BlastRadius(max_percent=Decimal(percent))
     )
-    assert isinstance(judge((), subject, now=NOW), Permit) is allowed
+    assert isinstance(judge(Policies(), subject, now=NOW), Permit) is allowed
 
 
 @given(
@@ -121,12 +123,12 @@ def test_a_percentage_is_exact_and_never_forbids_one_host(hosts: int, total: int
 def test_a_narrower_plan_is_never_refused_where_a_wider_one_passes(hosts: int, limit: int, more: int) -> None:
     wide = replace(SUBJECT, host_count=hosts + more, inventory_total=20_000, blast_radius=BlastRadius(max_hosts=limit))
     narrow = replace(wide, host_count=hosts)
-    if isinstance(judge((), wide, now=NOW), Permit):
-        assert isinstance(judge((), narrow, now=NOW), Permit)
+    if isinstance(judge(Policies(), wide, now=NOW), Permit):
+        assert isinstance(judge(Policies(), narrow, now=NOW), Permit)
 
 
 def test_a_permit_covers_its_own_plan_until_it_expires() -> None:
-    permit = judge((), SUBJECT, now=NOW)
+    permit = judge(Policies(), SUBJECT, now=NOW)
     assert isinstance(permit, Permit)
     assert permit_covers(permit, "sha256:aa", now=NOW)
     assert not permit_covers(permit, "sha256:ab", now=NOW)
@@ -136,4 +138,4 @@ def test_a_permit_covers_its_own_plan_until_it_expires() -> None:
 
 def test_a_naive_clock_is_a_programming_error() -> None:
     with pytest.raises(ValueError, match="aware"):
-        judge((), SUBJECT, now=datetime(2026, 11, 21))  # noqa: DTZ001 - the naive time is the point of the test
+        judge(Policies(), SUBJECT, now=datetime(2026, 11, 21))  # noqa: DTZ001 - the naive time is the point of the test

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CASES = Path(__file__).parents[1] / "cases" / "check"
 HEADER = "apiVersion: opsascode/v1\nkind: Runbook\nmetadata: {name: case}\nspec:\n"
+POLICY = HEADER.replace("Runbook", "ReliabilityPolicy")
+USUAL = {"slo_targets": "{availability: 99.9%}", "escalation_chain": "[{notify: team:sre}]"}
 
 
 def _read() -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -33,6 +35,11 @@ def _files(case: dict[str, Any]) -> dict[str, str]:
     if "files" in case:
         files: dict[str, str] = case["files"]
         return files
+    if "reliability" in case:
+        written = case["reliability"].splitlines()
+        keys = {line.split(":")[0] for line in written}
+        written += [f"{key}: {value}" for key, value in USUAL.items() if key not in keys]
+        return {"policies/case.yml": POLICY + "".join(f"  {line}\n" for line in written)}
     targets = case.get("targets", {"hosts": "web"})
     body = "".join(f"  {line}\n" for line in case["runbook"].splitlines())
     head = (

@@ -155,7 +155,7 @@ def test_guardrails_and_settings_arrive_whole(world: World) -> None:
         }
     )
     repository = open_repository(root)
-    (guardrail,) = repository.guardrails()
+    (guardrail,) = repository.policies().guardrails
     assert guardrail.require.max_percent == Decimal(20)
     assert (guardrail.require.clean_tree, guardrail.require.max_hosts, guardrail.require.triggers) == (True, 3, ("ci",))
     assert (guardrail.applies_to.runbooks, guardrail.applies_to.labels, guardrail.applies_to.groups) == (

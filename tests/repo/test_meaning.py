@@ -21,6 +21,7 @@ spec:
   require: {max_hosts: 20, max_percent: 25}
   reason: because
 """
+DEFAULTS = {("spec", "combine"): "deny-overrides", ("spec", "default"): ["allow"]}
 
 
 def read(text: str, path: str = "policies/a.yml") -> tuple[DocumentMeaning, ...]:
@@ -85,6 +86,7 @@ def test_leaves_are_in_one_normal_form_with_their_safe_direction() -> None:
         ("spec", "applies_to", "labels"): ["tier=1", "zone=a"],
         ("spec", "require", "max_hosts"): 20,
         ("spec", "require", "max_percent"): 25,
+        **DEFAULTS,
     }
     require, scope = ("spec", "require"), ("spec", "applies_to")
     assert said.safety[*require, "max_hosts"] is Safety.LOWER_IS_SAFER
@@ -92,7 +94,7 @@ def test_leaves_are_in_one_normal_form_with_their_safe_direction() -> None:
     assert said.safety[*scope, "groups"] is Safety.SUPERSET_IS_SAFER
     assert said.absent[*scope, "groups"] is Absence.STRICTEST
     assert said.absent[*require, "clean_tree"] is Absence.LOOSEST
-    assert {*said.leaves} <= said.protected
+    assert {*said.leaves} - {*DEFAULTS} <= said.protected
 
 
 def test_labels_that_read_alike_are_not_alike() -> None:
@@ -150,18 +152,35 @@ def _fields(schema: Any, definitions: Any) -> Any:
         for key, each in schema["properties"].items():
             for path, leaf in _fields(each, definitions):
                 yield (key, *path), leaf
+    elif "x-opsascode-safety" not in schema and any(
+        _is_mapping(schema, key) for key in ("items", "additionalProperties")
+    ):
+        inner = next(schema[key] for key in ("items", "additionalProperties") if _is_mapping(schema, key))
+        for path, leaf in _fields(inner, definitions):
+            yield ("*", *path), leaf
     else:
         yield (), schema
 
 
-@pytest.mark.parametrize("kind", [Kind.GUARDRAIL, Kind.POLICY_PACK, Kind.REPOSITORY], ids=lambda each: each.value)
+def _is_mapping(schema: Any, key: str) -> bool:
+    return isinstance(schema.get(key), dict) and bool({"properties", "$ref"} & schema[key].keys())
+
+
+PROTECTED = [
+    Kind.GUARDRAIL, Kind.POLICY_PACK, Kind.REPOSITORY, Kind.RELIABILITY_POLICY, Kind.CALENDAR, Kind.SEVERITY_SCHEME,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PROTECTED, ids=lambda each: each.value)
 def test_every_leaf_of_what_is_protected_says_which_direction_is_safe(kind: Kind) -> None:
     schema = load_schema(kind)
     leaves = dict(_fields(schema, schema["$defs"]))
     assert len(leaves) > 8
     assert [path for path, leaf in leaves.items() if "x-opsascode-safety" not in leaf] == []
-    safe = {path: leaf for path, leaf in leaves.items() if leaf["x-opsascode-safety"] != "neutral"}
-    unsaid = [path for path, leaf in safe.items() if not {"x-opsascode-absent", "default"} & leaf.keys()]
+    safe = {path: leaf for path, leaf in leaves.items() if leaf["x-opsascode-safety"] not in {"neutral", "unclear"}}
+    unsaid = [
+        path for path, leaf in safe.items() if not {"x-opsascode-absent", "default"} & leaf.keys() and "*" not in path
+    ]
     assert unsaid == []
 
 

@@ -10,10 +10,10 @@ from opsascode.repo import (
     ProtectedFile,
     Snapshot,
     check_repository,
-    guardrails_of,
     meanings,
     open_repository,
     pack_of,
+    policies_of,
     snapshot_of,
 )
 from tests.repo.conftest import World, runbook
@@ -90,11 +90,11 @@ def test_what_is_wrong_with_a_pack_is_told(files: dict[str, str], code: str, wor
 
 def test_guardrails_are_used_although_the_runbook_is_not_in_the_snapshot(world: World) -> None:
     files = {"policies/pack.yml": PACK, "policies/a.yml": guardrail(), "playbooks/push.yml": runbook("push")}
-    assert [each.metadata.name for each in open_repository(world(files)).guardrails()] == ["deny-drop"]
+    assert [each.metadata.name for each in open_repository(world(files)).policies().guardrails] == ["deny-drop"]
 
 
 def test_guardrails_of_a_snapshot_are_those_of_its_bytes() -> None:
-    found = guardrails_of(snapshot(pack=PACK, b=guardrail("b", max_hosts=2), a=guardrail("a", max_hosts=1)))
+    found = policies_of(snapshot(pack=PACK, b=guardrail("b", max_hosts=2), a=guardrail("a", max_hosts=1))).guardrails
     assert [(each.metadata.name, each.require.max_hosts, each.source.path) for each in found] == [
         ("a", 1, "policies/a.yml"),
         ("b", 2, "policies/b.yml"),
@@ -113,7 +113,7 @@ def test_guardrails_of_a_snapshot_are_those_of_its_bytes() -> None:
 )
 def test_one_document_that_cannot_be_used_makes_the_pack_unusable(bad: dict[str, str]) -> None:
     with pytest.raises(InvalidDocumentsError):
-        guardrails_of(snapshot(fine=guardrail("fine"), **bad))
+        policies_of(snapshot(fine=guardrail("fine"), **bad))
     found = pack_of(snapshot(pack=PACK, **bad))
     assert found is not None
     with pytest.raises(InvalidDocumentsError):
