@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from opsascode.slo._answer import PrometheusError, QueryRefusedError, ranged, series
-from opsascode.slo._measure import joined, parted_series
+from opsascode.slo._parts import joined, parted_series
 from opsascode.slo._queries import queries_of
 
 if TYPE_CHECKING:

@@ -61,6 +61,13 @@ class Queries:
             return f"count_over_time({self._samples(length)})"
         return _scaled(total_rate(self.target.indicator, length), length)
 
+    def good(self, length: timedelta) -> str | None:
+        """Ask for good events of a classic histogram, for which bad ones cost another look at all; None elsewhere."""
+        indicator = self.target.indicator
+        if self.step is not None or not isinstance(indicator, Histogram) or indicator.native:
+            return None
+        return _scaled(f"sum(rate({_bucket(indicator)}[{span(length)}])) or vector(0)", length)
+
     def ratio(self, length: timedelta, *, least: int = 0) -> str:
         """Ask for the share of bad events in a window; nothing where there were none, or fewer than `least`."""
         if self.step is not None:

@@ -47,6 +47,8 @@ PAGES = (
     "set-up-trust",
     "roll-back-a-policy",
     "simulate-a-policy-change",
+    "write-a-guardrail",
+    "gate-a-deploy",
 )
 SHAPES = (
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?( UTC|Z)?", "MOMENT"),
@@ -227,7 +229,14 @@ def test_a_page_shows_what_its_commands_print(name: str, tmp_path: Path) -> None
 
 def test_every_page_is_typed_or_known_not_to_be() -> None:
     asked_of_people = {"approve-a-run", "look-back", "share-a-ledger"}  # several machines, or three months of runs
-    read_only = {"break-the-glass", "guard-a-git-server", "review-policies-on-github", "run-in-ci", "write-a-runbook"}
+    read_only = {
+        "break-the-glass",
+        "guard-a-git-server",
+        "review-policies-on-github",
+        "run-in-ci",
+        "write-a-reliability-policy",
+        "write-a-runbook",
+    }
     assert {page.stem for page in HOW_TO.glob("*.md")} == {*PAGES, *asked_of_people, *read_only}
 
 

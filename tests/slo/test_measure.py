@@ -22,7 +22,7 @@ from tests.slo.prometheus import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from opsascode.repo import ReliabilityPolicy
 
@@ -43,6 +43,10 @@ def taken(prometheus: Prometheus, policy: ReliabilityPolicy, at: datetime = NOW)
 def traffic(service: str, code: str, per_second: float, *, until: timedelta = timedelta(0)) -> str:
     series = f'http_requests_total{{service="{service}",code="{code}"}}'
     return counter_history(series, lambda _: per_second, start=NOW - DAYS - MINUTE, end=NOW - until)
+
+
+def steady(value: float) -> Callable[[datetime], float]:
+    return lambda _: value
 
 
 def history() -> str:
@@ -72,13 +76,11 @@ def history() -> str:
         halves,
     ]
     ratios = [
-        gauge_history(f'probe_failed{{zone="{zone}"}}', lambda _, share=share: share, start=start, end=NOW, step=MINUTE)
+        gauge_history(f'probe_failed{{zone="{zone}"}}', steady(share), start=start, end=NOW, step=MINUTE)
         for zone, share in (("a", 0.02), ("b", 0.04))
     ]
     buckets = [
-        counter_history(
-            f'took_seconds_bucket{{service="shop",le="{le}"}}', lambda _, rate=rate: rate, start=start, end=NOW
-        )
+        counter_history(f'took_seconds_bucket{{service="shop",le="{le}"}}', steady(rate), start=start, end=NOW)
         for le, rate in (("0.1", 50.0), ("0.15", 97.0), ("1.0", 99.0), ("+Inf", 100.0))
     ]
     durations = counter_history('took_seconds_count{service="shop"}', lambda _: 100.0, start=start, end=NOW)

@@ -317,13 +317,17 @@ def test_a_clock_that_is_far_from_ours_is_said(tmp_path: Path, away: int, said: 
     assert snapshot.warnings == tuple(f"the clock of Prometheus is {each}" for each in said)
 
 
+def in_halves(bad: str, **notes: list[str]) -> Callable[[str], bytes]:
+    """Answer the two halves of the question about one promise: over long windows, and the rest."""
+    long = vector(({"opsascode_part": "0.budget bad"}, bad), ({"opsascode_part": "0.budget total"}, "7"), **notes)
+    rest = vector(({"opsascode_part": "0.last"}, "1700000000"), **notes)
+    return lambda request: http(200, long if "budget" in request else rest)
+
+
 def test_warnings_and_infos_of_prometheus_reach_the_snapshot(tmp_path: Path) -> None:
     policy = policy_in(tmp_path, "slo_targets: {availability: 99.9%}")
-    parts = [
-        ({"opsascode_part": f"0.{name}"}, value) for name, value in (("bad", "NaN"), ("total", "7"), ("present", "1"))
-    ]
-    body = vector(*parts, warnings=["some samples are out of order\n"], infos=["metric might not be a counter"])
-    with hostile(says(http(200, body))) as server:
+    notes = {"warnings": ["some samples are out of order\n"], "infos": ["metric might not be a counter"]}
+    with hostile(answering(in_halves("NaN", **notes))) as server:
         (snapshot,) = measure((policy,), client_of(server.url), AT, now=datetime.fromtimestamp(1_700_000_000, UTC))
     (seen,) = snapshot.targets
     assert seen.counted is None
@@ -331,7 +335,7 @@ def test_warnings_and_infos_of_prometheus_reach_the_snapshot(tmp_path: Path) -> 
     assert snapshot.warnings[-3:] == (
         "availability: some samples are out of order",
         "availability: metric might not be a counter",
-        "availability: Prometheus gives NaN for bad; that is no data",
+        "availability: Prometheus gives NaN for budget bad; that is no data",
     )
 
 
@@ -341,12 +345,10 @@ def test_one_promise_that_is_refused_leaves_the_others_measured(tmp_path: Path) 
         indicators: {other: {bad: wrong_metric, total: other_metric}}
         """
     refused = http(422, json.dumps({"status": "error", "errorType": "execution", "error": "too many samples"}))
-    parts = [
-        ({"opsascode_part": f"0.{name}"}, value) for name, value in (("bad", "1"), ("total", "7"), ("present", "1"))
-    ]
+    measured = in_halves("1")
 
     def answer(request: str) -> bytes:
-        return refused if "wrong_metric" in request else http(200, vector(*parts))
+        return refused if "wrong_metric" in request else measured(request)
 
     with hostile(answering(answer)) as server:
         (snapshot,) = measure((policy_in(tmp_path, spec),), client_of(server.url), AT, now=AT)

@@ -27,7 +27,7 @@ from opsascode.slo import (
 moments = st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis wants them naive
 numbers = st.decimals(0, 10**30, allow_nan=False, allow_infinity=False)
 shares = st.decimals("0.000001", "0.999999", places=6)
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 targets = st.builds(
     TargetSeen,
     id=texts,
