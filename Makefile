@@ -61,7 +61,7 @@ lint: .venv/.dev
 	$(BIN)/opsascode check
 
 bench: .venv/.dev
-	@.ci/need hyperfine=hyperfine git=git
+	@.ci/need hyperfine=hyperfine git=git prometheus=prometheus
 	$(BIN)/python benchmarks
 
 fuzz: .venv/.fuzz

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from history import history
 from measure import Line, contest, processor, seconds, table, wall
+from reliability import reliability
 from runbooks import write_repository
+from slo_status import slo_status
 from ssh_hosts import fifty_ssh_hosts
 from stop import cancel
 from transitions import approvals, transitions
@@ -46,6 +48,8 @@ def all_lines(scratch: Path) -> Iterator[Line]:
     yield from history(scratch / "history")
     yield from approvals(scratch)
     yield from transitions(scratch)
+    yield from reliability()
+    yield from slo_status(scratch / "slo")
     yield from fifty_ssh_hosts(scratch / "ssh")
     yield from cancel(scratch / "stop")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import os
 from typing import TYPE_CHECKING, Final
@@ -12,6 +11,7 @@ import click
 from opsascode import __version__
 from opsascode.cli._console import escape_text
 from opsascode.cli._context import Face, OutputFormat
+from opsascode.cli._lazy import LazyGroup
 from opsascode.errors import ExitCode, OpsError, UsageError
 
 if TYPE_CHECKING:
@@ -35,39 +35,9 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-class _LazyCommands(click.Group):
-    """A group whose commands live in modules that are imported only when asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's own
-        if cmd_name not in _COMMANDS:
-            return None
-        command = importlib.import_module(_COMMANDS[cmd_name][0]).command
-        return command if isinstance(command, click.Command) else None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _COMMANDS:
-            raise click.UsageError(_unknown_command(args[0]), ctx)
-        return super().resolve_command(ctx, args)
-
-
-def _unknown_command(word: str) -> str:
-    import difflib  # noqa: PLC0415 - only needed when a word was mistyped
-
-    close = difflib.get_close_matches(word, _COMMANDS, n=1)
-    hint = f" Did you mean «{close[0]}»?" if close else ""
-    return f"No such command «{word}».{hint}"
-
-
-@click.command(cls=_LazyCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(
+    cls=LazyGroup, table=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, "-V", "--version", prog_name="opsascode")
 @click.option("--repo", "directory", type=click.Path(), default="", metavar="DIR",
               help="The ops repository [default: the one around the current directory].")  # fmt: skip

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Final
 
-import click
+from opsascode.cli._lazy import LazyGroup
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,21 +19,6 @@ _VERBS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-class _LazyVerbs(click.Group):
-    """A group whose verbs live in modules that are imported only when asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(_VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's own
-        if cmd_name not in _VERBS:
-            return None
-        command = importlib.import_module(_VERBS[cmd_name][0]).command
-        return command if isinstance(command, click.Command) else None
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in _VERBS.items()])
-
-
-command = _LazyVerbs("slo", help="Service-level objectives: budgets, alerts, and the gate before a change.")
+command = LazyGroup(
+    name="slo", table=_VERBS, help="Service-level objectives: budgets, alerts, and the gate before a change."
+)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from opsascode.cli._console import stamp
+from opsascode.cli._gate_desk import GateDesk
 from opsascode.cli._options import format_option
 from opsascode.cli._slo_desk import SloDesk, read_moment, read_snapshots
 from opsascode.cli._slo_shown import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from opsascode.cli._context import Face
     from opsascode.cli._slo_shown import Shown
+    from opsascode.run import Incident
     from opsascode.slo import BurnDown, Course, SloSnapshot
 
 _TITLE: Final = "Reliability review"
@@ -86,7 +88,8 @@ def command(  # noqa: PLR0913 - one parameter for each option
     if face.json:
         click.echo(json.dumps({"services": [shown_json(each) for each in shown]}))
     else:
-        _tell("\n".join(_report(shown, earlier, _link(picture, out))) + "\n", out)
+        incidents = GateDesk(face=face).incidents().incidents()
+        _tell("\n".join(_report(shown, earlier, incidents, _link(picture, out))) + "\n", out)
     answered = len(shown) == len(policies) and all(each.answered for each in shown)
     return ExitCode.DONE if answered else ExitCode.INDETERMINATE
 
@@ -136,7 +139,9 @@ def _charts(shown: Shown, found: dict[tuple[str, str], Course], problem: str | N
         )
 
 
-def _report(shown: Sequence[Shown], earlier: Sequence[SloSnapshot], picture: str | None) -> Iterator[str]:
+def _report(
+    shown: Sequence[Shown], earlier: Sequence[SloSnapshot], incidents: Sequence[Incident], picture: str | None
+) -> Iterator[str]:
     yield f"# {_TITLE}"
     yield ""
     moments = sorted({each.status.taken for each in shown})
@@ -148,10 +153,10 @@ def _report(shown: Sequence[Shown], earlier: Sequence[SloSnapshot], picture: str
         yield f"![How the error budgets went down]({picture.replace(' ', '%20').replace(')', '%29')})"
     before = {each.policy: each for each in earlier}
     for each in shown:
-        yield from _service(each, before.get(each.status.policy))
+        yield from _service(each, before.get(each.status.policy), list(_incidents(each, incidents)))
 
 
-def _service(shown: Shown, before: SloSnapshot | None) -> Iterator[str]:
+def _service(shown: Shown, before: SloSnapshot | None, incidents: Sequence[str]) -> Iterator[str]:
     status, snapshot = shown.status, shown.status.snapshot
     yield ""
     yield f"## {markdown_text(status.service)}"
@@ -168,8 +173,21 @@ def _service(shown: Shown, before: SloSnapshot | None) -> Iterator[str]:
     fires = [(burn.window.level.value, each.id, burn_words(burn)) for each in status.targets for burn in firing(each)]
     yield from _list("Firing", [f"{level}: {name} {words}" for level, name, words in fires], none="Nothing fires.")
     yield from _list("Due", [each.sentence() for each in shown.due], none="Nothing is due.")
+    yield from _list("Incidents", incidents, none="No incident was declared.")
     if before is not None:
         yield from _list(f"Since {stamp(before.taken)}", list(_changes(shown, before)), none="No target has changed.")
+
+
+def _incidents(shown: Shown, incidents: Sequence[Incident]) -> Iterator[str]:
+    """Name the incidents of a service that were open in the window of its budgets."""
+    status = shown.status
+    start = min((each.seen.start for each in status.targets), default=status.taken)
+    for each in incidents:
+        opening, ended = each.opening, each.resolved
+        known = opening.opened <= status.taken and (ended is None or ended >= start)
+        if opening.service == status.service and known:
+            until = f"until {stamp(ended)}" if ended is not None and ended <= status.taken else "and is open"
+            yield f"{opening.id}, rank {opening.rank}: {opening.title}, from {stamp(opening.opened)} {until}"
 
 
 def _notes(shown: Shown) -> Iterator[str]:

@@ -154,7 +154,8 @@ def _environments(rule: Rule, subject: Subject, _: Moment, match: Match) -> tupl
 def _hosts(rule: Rule, subject: Subject, _: Moment, match: Match) -> tuple[str, str]:
     over = rule.where.hosts_over or 0
     change = said_limit(over) if match is Match.YES and over else ""
-    return f"it is on {subject.host_count} hosts; asked: more than {over}", change
+    hosts = "1 host" if subject.host_count == 1 else f"{subject.host_count} hosts"
+    return f"it is on {hosts}; asked: more than {over}", change
 
 
 def _percent(rule: Rule, subject: Subject, _: Moment, match: Match) -> tuple[str, str]:

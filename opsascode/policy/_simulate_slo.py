@@ -191,7 +191,9 @@ def _gate_difference(record: GateJudged, before: GateVerdict | None, after: Gate
     stricter = _BADNESS[would] > _BADNESS[was]
     found, gone = (after, False) if stricter else (before, True)
     change = ChangeKind.GATE_STRICTER if stricter else ChangeKind.GATE_LOOSER
-    yield _of_gate(record, change, (_word(was), _word(would)), tuple(_gate_rules(found, gone=gone)))
+    yield _difference(
+        record, change, record.change_class, (_word(was), _word(would)), tuple(_gate_rules(found, gone=gone))
+    )
 
 
 def _gate_since(record: GateJudged, now: GateVerdict | None) -> Iterator[Difference]:
@@ -199,24 +201,13 @@ def _gate_since(record: GateJudged, now: GateVerdict | None) -> Iterator[Differe
     if _word(_verdict(now)) != record.verdict:
         looser = record.verdict == Verdict.BLOCK.value or _verdict(now) is Verdict.PASS
         change = ChangeKind.GATE_LOOSER if looser else ChangeKind.GATE_STRICTER
-        yield _of_gate(record, change, (record.verdict, _word(_verdict(now))), tuple(_gate_rules(now, gone=False)))
-
-
-def _of_gate(
-    record: GateJudged, change: ChangeKind, verdicts: tuple[str, str], rules: tuple[DecidingRule, ...]
-) -> Difference:
-    before, after = verdicts
-    return Difference(
-        change=change,
-        kind=record.kind,
-        id=record.id,
-        at=record.at,
-        about=record.service,
-        where=record.change_class,
-        before=before,
-        after=after,
-        rules=rules,
-    )
+        yield _difference(
+            record,
+            change,
+            record.change_class,
+            (record.verdict, _word(_verdict(now))),
+            tuple(_gate_rules(now, gone=False)),
+        )
 
 
 def _gate_rules(verdict: GateVerdict | None, *, gone: bool) -> Iterator[DecidingRule]:
@@ -246,7 +237,7 @@ def _alerts(record: SloTaken, before: _Judged, after: _Judged) -> Iterator[Diffe
             judged = after if would else before
             rules = tuple(_burn_rule(judged, target, each, gone=bool(was)) for each in was or would)
             words = ("quiet", level.value) if would else (level.value, "quiet")
-            yield _of_snapshot(record, comes if would else goes, target, words, rules)
+            yield _difference(record, comes if would else goes, target, words, rules)
 
 
 def _burn_rule(judged: _Judged, target: str, burn: BurnSeen, *, gone: bool) -> DecidingRule:
@@ -272,11 +263,15 @@ def _starts(record: SloTaken, before: _Judged, after: _Judged) -> Iterator[Diffe
         message = "; ".join(str(each) for each in found.due.causes) if found else ""
         position = found.due.position if found else None
         rule = DecidingRule(source=source, message=f"{name}, as {message}", position=position, gone=would is None)
-        yield _of_snapshot(record, change, name, words, (rule,))
+        yield _difference(record, change, name, words, (rule,))
 
 
-def _of_snapshot(
-    record: SloTaken, change: ChangeKind, where: str, words: tuple[str, str], rules: tuple[DecidingRule, ...]
+def _difference(
+    record: GateJudged | SloTaken,
+    change: ChangeKind,
+    where: str,
+    words: tuple[str, str],
+    rules: tuple[DecidingRule, ...],
 ) -> Difference:
     before, after = words
     return Difference(

@@ -163,7 +163,7 @@ def fold_incidents(records: Iterable[TeamRecord], repository: str) -> tuple[Inci
         elif event.get("event") == _RESOLVED:
             ended.setdefault(name, event)
     found = (_incident(each, ended.get(each.id)) for each in opened.values())
-    return tuple(sorted(found, key=lambda each: (each.opening.opened, each.opening.id)))
+    return tuple(sorted(found, key=lambda each: each.opening.opened))  # of one second, in the order of the ledger
 
 
 def _opening(name: str, event: Mapping[str, Json]) -> OpenIncident | None:

@@ -24,6 +24,8 @@ FILE_FORMAT: Final = "opsascode/slo-snapshots/v1"
 _STAMP: Final = "%Y-%m-%dT%H:%M:%S"
 _MOST_TEXT: Final = 2000
 _MOST_DIGITS: Final = 100
+_MOST_PLAIN: Final = 40
+_MOST_EXPONENT: Final = 400  # beyond what Prometheus can count with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,8 +197,10 @@ def moment_of(text: str) -> datetime:
 
 
 def _text_of(number: Decimal) -> str:
-    """Write a decimal without an exponent, and without zeros at its end."""
-    text = f"{number:f}"
+    """Write a decimal without zeros at its end, and without an exponent where it is not too long then."""
+    text = f"{number:f}" if abs(number.adjusted()) <= _MOST_PLAIN else str(number)
+    if "E" in text:
+        return text
     return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
 
 
@@ -261,7 +265,7 @@ def _decimal(found: Json) -> Decimal:
         number = Decimal(found)
     except InvalidOperation:
         _refuse(f"«{found}» is no number")
-    if not number.is_finite() or abs(number.adjusted()) > _MOST_DIGITS:
+    if not number.is_finite() or abs(number.adjusted()) > _MOST_EXPONENT:
         _refuse(f"«{found}» is no finite number")
     return number
 

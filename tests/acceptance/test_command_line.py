@@ -55,10 +55,15 @@ COMMANDS = (
     ("policy",),
     *(("policy", each) for each in ("list", "show", "history", "diff", "status", "apply", "rollback", "merge")),
     *(("policy", each) for each in ("unlock", "verify", "break-glass", "ratify", "hook", "bridge")),
+    ("policy", "simulate"),
     ("policy", "hook", "install"),
     ("policy", "hook", "receive"),
+    ("slo",),
+    *(("slo", each) for each in ("status", "report", "rules", "gate", "import", "export")),
+    ("incident",),
+    *(("incident", each) for each in ("open", "list", "resolve")),
 )
-GROUPS = ((), ("runs",), ("show",), ("ledger",), ("trust",), ("policy",), ("policy", "hook"))
+GROUPS = ((), ("runs",), ("show",), ("ledger",), ("trust",), ("policy",), ("policy", "hook"), ("slo",), ("incident",))
 ESCAPE = "\x1b"
 
 

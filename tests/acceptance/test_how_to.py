@@ -57,6 +57,7 @@ SHAPES = (
     (r"\bsha256:[0-9a-f]{12}…", "DIGEST…"),
     (r"\b[0-9a-f]{12}\b", "COMMIT…"),
     (r"\b[0-9a-f]{64}\b", "DIGEST"),
+    (r"\bin \d+ d(?: \d+ h)?", "in DAYS"),
     (r"process \d+", "process PID"),
     (r" +\d+\.\ds\b", " TIME"),
     (r"\b\d+\.\d [KM]iB", "SIZE"),

@@ -380,7 +380,7 @@ def test_no_placeholder_is_left_and_the_pipeline_installs_this_release(made: Pat
     for path, content in everything(made).items():
         assert content is None or not re.search(rb"@[A-Z]+@", content), path
     workflow = yaml.safe_load((made / ".github/workflows/ops.yml").read_text())
-    assert workflow["env"]["OPSASCODE"] == f"opsascode=={__version__}"
+    assert workflow["env"]["OPSASCODE"] == f"opsascode[reliability]=={__version__}"
 
 
 def test_what_its_pages_link_to_exists_and_what_they_type_too(made: Path) -> None:

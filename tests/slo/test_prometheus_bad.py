@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -317,7 +317,7 @@ def test_a_clock_that_is_far_from_ours_is_said(tmp_path: Path, away: int, said: 
     assert snapshot.warnings == tuple(f"the clock of Prometheus is {each}" for each in said)
 
 
-def in_halves(bad: str, **notes: list[str]) -> Callable[[str], bytes]:
+def in_halves(bad: str, **notes: Any) -> Callable[[str], bytes]:
     """Answer the two halves of the question about one promise: over long windows, and the rest."""
     long = vector(({"opsascode_part": "0.budget bad"}, bad), ({"opsascode_part": "0.budget total"}, "7"), **notes)
     rest = vector(({"opsascode_part": "0.last"}, "1700000000"), **notes)
