@@ -28,6 +28,14 @@ spec:
   locks: {locks}
   ledger: {{remote: origin, require: {require}}}
 """
+SHOP = """
+apiVersion: opsascode/v1
+kind: ReliabilityPolicy
+metadata: {name: shop}
+spec:
+  slo_targets: {availability: 99%}
+  escalation_chain: [{notify: team:sre}]
+"""
 REF = "refs/opsascode/ledger"
 
 
@@ -99,6 +107,28 @@ def test_what_one_machine_ran_the_other_knows(team: Team) -> None:
     assert "0 entries of others" not in told.out
     assert runs(team.one) == runs(team.two) == [first, second]
     assert team.one.ops("verify", "--all").code == 0
+
+
+def test_an_incident_of_one_machine_closes_the_gate_on_the_other_and_is_ended_there(team: Team) -> None:
+    team.one.write("policies/shop.yml", SHOP)
+    team.one.commit("promise")
+    team.one.git("push", "--quiet", "origin", "main")
+    team.two.git("pull", "--quiet", "origin", "main")
+    for world in (team.one, team.two):
+        applied = world.ops("policy", "apply")
+        assert applied.code == 0, applied.err
+    declared = team.one.ops(
+        "incident", "open", "--service", "shop", "--rank", "0", "--title", "Down", "--format", "json"
+    )
+    assert declared.code == 0, declared.err
+    asked = team.two.ops("slo", "gate", "--service", "shop", "--change-class", "deploy", "--format", "json")
+    assert asked.code == 4, asked.err
+    assert declared.json["id"] in {each["about"] for each in asked.json["reasons"] if each["code"] == "INCIDENT"}
+    ended = team.two.ops("incident", "resolve", declared.json["id"], "--note", "restarted")
+    assert ended.code == 0, ended.err
+    assert team.one.ops("incident", "list").out == "no incident is open\n"
+    again = team.one.ops("slo", "gate", "--service", "shop", "--change-class", "deploy", "--format", "json")
+    assert "INCIDENT" not in {each["code"] for each in again.json["reasons"]}
 
 
 def test_a_witness_cosigns_and_a_stranger_can_check(team: Team) -> None:
