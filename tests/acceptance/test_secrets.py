@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
@@ -119,8 +120,9 @@ class Looker:
                         data = Path("/proc", pid, name).read_bytes()
                         if self.needles.search(data):
                             self.seen.add(f"{name}: {data!r}")
-            for path in MEMORY.glob("ops-*/*"):
+            for name in glob(f"{MEMORY}/ops-*/*"):  # noqa: PTH207 - unlike Path's, it bears a directory that goes meanwhile
                 with contextlib.suppress(OSError):
+                    path = Path(name)
                     if path.is_file() and self.needles.search(path.read_bytes()):
                         self.modes.add(stat.S_IMODE(path.stat().st_mode))
             time.sleep(0.02)
