@@ -53,7 +53,7 @@ def _runbooks(face: Face) -> dict[str, Any]:
     )
 
     state, desk = face.state, face.policies
-    keys = state.public_keys(os.environ) if state.has_ledger() else ()
+    keys = state.ledger_keys(os.environ)
     records = ledger_records(state, DRIFT_RECORDS, keys=keys, team=desk.book.team if desk.pin else None)
     current, applied = desk.log.current, _applied(face)
     reviewed = reviewed_by_pack(applied, current.applied) if applied and current else {}

@@ -95,8 +95,7 @@ class GateDesk:
         )
 
     def _keys(self) -> tuple[PublicKey, ...]:
-        state = self.face.state
-        return state.public_keys(os.environ) if state.has_ledger() else ()
+        return self.face.state.ledger_keys(os.environ)
 
     def _team(self) -> TeamLog | None:
         from opsascode.run import open_team_log  # noqa: PLC0415 - keeps --help quick

@@ -101,7 +101,7 @@ class PolicyDesk:
         from opsascode.run import PackBook, open_team_log  # noqa: PLC0415 - keeps --help quick
 
         state = self.face.state
-        keys = state.public_keys(os.environ) if state.has_ledger() else ()
+        keys = state.ledger_keys(os.environ)
         shared = self.face.repository.settings.ledger_remote is not None
         pin = self.needed_pin.repository
         if not shared:

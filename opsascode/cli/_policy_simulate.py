@@ -200,7 +200,7 @@ class _Desk:
         from opsascode.run import read_replayables  # noqa: PLC0415 - keeps --help quick
 
         state = self.face.state
-        keys = state.public_keys(os.environ) if state.has_ledger() else ()
+        keys = state.ledger_keys(os.environ)
         team, notes = self._team()
         if team is None and not state.has_ledger():
             notes = (*notes, "nothing was recorded on this machine")

@@ -137,7 +137,7 @@ class SloDesk:
         from opsascode.run import SloBook, repository_name  # noqa: PLC0415 - keeps --help quick
 
         state = self.face.state
-        keys = state.public_keys(os.environ) if state.has_ledger() else ()
+        keys = state.ledger_keys(os.environ)
         book = SloBook(state=state, repository=repository_name(self.face.repository), keys=keys)
         signer = state.signer(os.environ)
         places = book.record(snapshots, signer, actor=account(), now=datetime.now(UTC))

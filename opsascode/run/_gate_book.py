@@ -53,7 +53,7 @@ class GateCircumstances:
         return {
             "id": self.id,
             "commit": self.commit,
-            "actor": actor_json(self.actor),
+            "actor": self.actor.to_json(),
             "trigger": self.trigger.value,
             "recorded": timestamp(self.now),
         }
@@ -137,11 +137,6 @@ class GateBook:
                 predicate={**predicate, "ledger": ledger.origin},
             )
             return ledger.append(seal(statement, signer)).index
-
-
-def actor_json(actor: Actor) -> dict[str, Json]:
-    """Give who acted as records hold it."""
-    return {"user": actor.user, "machine": actor.machine, "detail": actor.detail, "login": actor.login}
 
 
 def _passed(card: Json, policy: str) -> bool:

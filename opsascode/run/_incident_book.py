@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 from opsascode.errors import UsageError
 from opsascode.policy import OpenIncident
 from opsascode.proof import PREDICATE_PREFIX, Statement, canonical_bytes, seal, sha256_digest
-from opsascode.run._gate_book import actor_json
 from opsascode.run._ledger_records import ledger_records
 from opsascode.run._record import timestamp
 
@@ -133,7 +132,7 @@ class IncidentBook:
                 **about,
                 "incident": name,
                 "event": event,
-                "actor": actor_json(actor),
+                "actor": actor.to_json(),
                 "at": timestamp(at),
                 "repository": self.repository,
                 "ledger": ledger.origin,

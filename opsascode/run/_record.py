@@ -43,6 +43,10 @@ class Actor:
     detail: str = ""
     login: str = ""
 
+    def to_json(self) -> dict[str, Json]:
+        """Give who acted as records hold it."""
+        return {"user": self.user, "machine": self.machine, "detail": self.detail, "login": self.login}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
@@ -212,7 +216,7 @@ def start_statement(  # noqa: PLR0913 - the circumstances of a start, each named
         {
             "continues": links.continues,
             "undoes": links.undoes,
-            "actor": _actor(actor),
+            "actor": actor.to_json(),
             "trigger": trigger.value,
             "tools": {
                 "opsascode": tools.opsascode,
@@ -280,7 +284,7 @@ def refused_statement(plan: Plan, refusal: Refusal, refused: Refused, *, actor: 
         "plan": plan.digest,
         "mode": refused.purpose.value,
         "pack": refused.pack,
-        "actor": _actor(actor),
+        "actor": actor.to_json(),
         "trigger": subject.trigger.value if subject else None,
         "at": timestamp(now),
         "judged": bounded_subject(subject) if subject else None,
@@ -299,10 +303,6 @@ def refused_statement(plan: Plan, refusal: Refusal, refused: Refused, *, actor: 
 def timestamp(moment: datetime) -> str:
     """Give an aware moment as RFC 3339 in UTC with milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _actor(actor: Actor) -> dict[str, Json]:
-    return {"user": actor.user, "machine": actor.machine, "detail": actor.detail, "login": actor.login}
 
 
 def _statement(kind: str, subject: RunSubject, more: dict[str, Json]) -> Statement:

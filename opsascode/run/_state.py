@@ -88,6 +88,10 @@ class State:
         """Give the keys that signed this machine's ledger."""
         return (self.signer(environ).public_key,)
 
+    def ledger_keys(self, environ: Mapping[str, str]) -> tuple[PublicKey, ...]:
+        """Give the keys to read the ledger of this machine with; none where there is no ledger, and none is made."""
+        return self.public_keys(environ) if self.has_ledger() else ()
+
     def ledger(self, signer: Signer) -> Ledger:
         """Open the ledger, made on first use.
 

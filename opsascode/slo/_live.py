@@ -13,6 +13,7 @@ Not here: what a document alone says (`repo`), measuring (`_measure`).
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
@@ -80,7 +81,7 @@ def check_live(policies: Sequence[ReliabilityPolicy], client: PrometheusClient, 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Look:
+class _Look(ABC):
     """One question about one promise, and what its answer means."""
 
     target: Target
@@ -101,9 +102,9 @@ class _Look:
         except QueryRefusedError as error:
             return (self.problem("metric-series", error.message, error.advice),)
 
+    @abstractmethod
     def found(self, reply: Reply) -> Iterator[Problem]:
         """Give what an answer shows to be wrong."""
-        raise NotImplementedError
 
     def problem(self, code: str, message: str, mend: str, *, warning: bool = False) -> Problem:
         """Write a problem at the promise."""
