@@ -109,9 +109,9 @@ def test_from_a_policy_to_an_alert_to_a_blocked_deploy_and_back(scene: Scene, tm
     assert written.code == 0, written
     prometheus.reload(rules=sorted((tmp_path / "rules").glob("*.rules.yml")))
 
-    # All is well: the gate passes.
+    # All is well: the gate passes. (What is asked about is the last full second.)
     prometheus.wait_for(
-        'sum(increase(http_requests_total{code="200"}[20s]))', lambda found: bool(found) and found[0] > 100
+        'sum(increase(http_requests_total{code="200"}[20s] offset 2s))', lambda found: bool(found) and found[0] > 100
     )
     verdict = scene.gate("--change-class", "deploy")
     assert (verdict["verdict"], verdict["reasons"]) == ("pass", [])
@@ -120,8 +120,10 @@ def test_from_a_policy_to_an_alert_to_a_blocked_deploy_and_back(scene: Scene, tm
     scene.shop.failing.set()
     prometheus.wait_for('ALERTS{alertstate="firing", severity="page", opsascode_service="shop"}')
     prometheus.wait_for(
-        'sum(http_requests_total{code="500"}) / sum(http_requests_total)', lambda found: bool(found) and found[0] > 0.06
+        'sum(increase(http_requests_total{code="500"}[1h] offset 2s)) / sum(increase(http_requests_total[1h] offset 2s))',
+        lambda found: bool(found) and found[0] > 0.06,
     )
+    prometheus.wait_for('ALERTS{alertstate="firing", severity="page", opsascode_service="shop"} offset 2s')
     status = world.ops("slo", "status", "shop", "--format", "json").json
     assert status["services"][0]["level"] == "exhausted", status
     verdict = scene.gate("--change-class", "deploy")
