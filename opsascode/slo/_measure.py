@@ -1,9 +1,10 @@
 """What does Prometheus say now about every promise of some policies? Snapshots, measured side by side.
 
 Counts, burn windows, whether a series exists and when it last had a sample are the parts of one query, told apart by a
-label; a few promises of one policy share it. Where such a query fails, each promise is asked for by itself, so that one
-that is wrong does not hide the others. Where a series is gone, another question finds its last sample. What cannot be
-measured is part of the snapshot and says why; it is never an exception, never a zero.
+label; a few promises share it. Where such a query fails, or Prometheus warns of something in it, each promise is asked
+for by itself, so that one that is wrong does not hide the others, and a warning is about one. Where a series is gone,
+another question finds its last sample. What cannot be measured is part of the snapshot and says why; it is never an
+exception, never a zero.
 
 Not here: how a question is sent (`_prometheus`), what PromQL it is made of (`_queries`), any judgement (`_status`).
 """
@@ -20,7 +21,7 @@ from opsascode.slo._promql import span
 from opsascode.slo._snapshot import SloSnapshot, TargetSeen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from decimal import Decimal
 
     from opsascode.repo import ReliabilityPolicy
@@ -98,13 +99,13 @@ class _Given:
 
 
 def _ask(client: PrometheusClient, asked: Sequence[Asked]) -> tuple[Answered, list[_Given | PrometheusError]]:
-    """Ask for all promises, a few at once, and for the clock of Prometheus; those of a failed query one by one."""
-    groups = list(_groups(asked))
+    """Ask for all promises, a few at once, and for the clock of Prometheus; those of an unclear answer one by one."""
+    groups = [asked[place : place + _TOGETHER] for place in range(0, len(asked), _TOGETHER)]
     clock, *answers = _answers(client, groups, instant("time()"))
     again: dict[int, Answered] = {}
     if any(isinstance(each, Reply | QueryRefusedError) for each in (clock, *answers)):
         several = [(group, one) for group, one in zip(groups, answers, strict=True) if len(group) > 1]
-        alone = [each for group, one in several if isinstance(one, PrometheusError) for each in group]
+        alone = [each for group, one in several if isinstance(one, PrometheusError) or one.notes for each in group]
         again = dict(zip(map(id, alone), _answers(client, [[each] for each in alone]), strict=True))
     given: list[_Given | PrometheusError] = []
     for group, answer in zip(groups, answers, strict=True):
@@ -133,18 +134,6 @@ def _whole(one: Answered, other: Answered) -> Answered:
     except PrometheusError as error:
         return error
     return Reply(data=found, notes=tuple(dict.fromkeys((*one.notes, *other.notes))))
-
-
-def _groups(asked: Sequence[Asked]) -> Iterator[list[Asked]]:
-    """Put promises together that share a query: of one policy, and not too many."""
-    group: list[Asked] = []
-    for each in asked:
-        if group and (each.policy is not group[0].policy or len(group) == _TOGETHER):
-            yield group
-            group = []
-        group.append(each)
-    if group:
-        yield group
 
 
 def _given(group: Sequence[Asked], answer: Answered) -> list[_Given | PrometheusError]:

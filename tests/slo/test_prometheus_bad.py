@@ -361,6 +361,25 @@ def test_one_promise_that_is_refused_leaves_the_others_measured(tmp_path: Path) 
     assert not bad.present
 
 
+def test_what_is_wrong_with_one_service_is_not_said_of_those_that_share_its_question(tmp_path: Path) -> None:
+    refused = http(422, json.dumps({"status": "error", "errorType": "execution", "error": "too many samples"}))
+    plain, warned = in_halves("1"), in_halves("1", warnings=["out of order"])
+
+    def answer(request: str) -> bytes:
+        if "wrong" in request:
+            return refused
+        return (warned if "odd" in request else plain)(request)
+
+    names = ("shop", "odd", "wrong", "cart")
+    policies = [policy_in(tmp_path / each, "slo_targets: {availability: 99.9%}", each) for each in names]
+    with hostile(answering(answer)) as server:
+        found = measure(policies, client_of(server.url), AT, now=AT)
+    assert [(each.service, len(each.warnings)) for each in found] == [("shop", 1), ("odd", 2), ("wrong", 1), ("cart", 1)]
+    assert found[1].warnings[1] == "availability: out of order"
+    assert [each.targets[0].problem is None for each in found] == [True, True, False, True]
+    assert [each.targets[0].counted is None for each in found] == [False, False, True, False]
+
+
 def test_a_server_that_is_down_is_said_in_the_snapshot(tmp_path: Path) -> None:
     policy = policy_in(tmp_path, "slo_targets: {availability: 99.9%}")
     (snapshot,) = measure((policy,), client_of(f"http://127.0.0.1:{free_port()}"), AT, now=AT)
