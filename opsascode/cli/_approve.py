@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,8 +13,9 @@ import click
 
 from opsascode.cli._asked import request_lines, verdict_lines
 from opsascode.cli._console import escape_line, stamp, wants_colour
+from opsascode.cli._files import write_file
 from opsascode.cli._options import format_option
-from opsascode.cli._signing import NotAllowedError, choose_signatory, may_answer, sign_answer
+from opsascode.cli._signing import NotAllowedError, choose_signatory, consent, may_answer, sign_answer
 from opsascode.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -90,14 +90,14 @@ def command(face: Face, /, what: str, listing: bool, **words: Unpack[_Words]) ->
     people = face.people()
     if listing or not what:
         return _list(face, exchange, people)
-    if words["decline"] and not words["reason"] and not _on_terminal():
-        raise UsageError("a refusal needs a reason", advice="--decline --reason TEXT")
     written = _find(face, exchange, what, words["stage"])
     _check_subject(face, written)
     signatory = choose_signatory(people, written.request, name=words["person"], file=words["key"])
-    reason = _confirmed(face, written, signatory, words)
+    if not face.json:
+        click.echo("\n".join(request_lines(written.request, written.plan)), color=wants_colour())
+    verb, declines = ("Decline" if words["decline"] else "Approve"), words["decline"]
+    reason = consent(face, signatory, verb, reason=words["reason"], declines=declines, yes=words["yes"])
     if reason is None:
-        click.echo("not confirmed: nothing was signed", err=True)
         return ExitCode.REFUSED
     answer = _sign(exchange, written, signatory, reason, words)
     _tell(face, exchange, written, signatory, answer, declined=words["decline"])
@@ -193,42 +193,16 @@ def _check_subject(face: Face, written: WrittenRequest) -> None:
         )
 
 
-def _confirmed(face: Face, written: WrittenRequest, signatory: Signatory, words: _Words) -> str | None:
-    """Show what is signed and ask; give the reason to sign, or None when the person would rather not."""
-    person, key = signatory.person, signatory.at_hand
-    verb = "Decline" if words["decline"] else "Approve"
-    if not face.json:
-        click.echo("\n".join(request_lines(written.request, written.plan)), color=wants_colour())
-        click.echo(
-            f"\n{verb} as {person.id} ({escape_line(person.name)}) with {key.key.keyid} ({escape_line(key.place)})"
-        )
-    reason = words["reason"]
-    if words["yes"]:
-        if words["decline"] and not reason:
-            raise UsageError("a refusal needs a reason", advice="--decline --reason TEXT")
-        return reason
-    if not _on_terminal():
-        raise UsageError("nobody is here to ask whether this shall be signed", advice="look at it, then say -y")
-    if words["decline"] and not reason:
-        reason = click.prompt("Reason")
-    return reason if click.confirm(f"{verb} this?", default=False) else None
-
-
 def _sign(exchange: Exchange, written: WrittenRequest, signatory: Signatory, reason: str, words: _Words) -> _Answer:
     """Sign, and leave the answer where it is looked for; a file that was asked for is the only place then."""
-    from opsascode.policy import MAX_REASON, Answer  # noqa: PLC0415 - keeps --help quick
+    from opsascode.policy import Answer  # noqa: PLC0415 - keeps --help quick
 
-    if len(reason) > MAX_REASON:
-        raise UsageError(f"a reason of {len(reason)} characters, and {MAX_REASON} is the most")
     request = written.request
     decision = Answer.DECLINE if words["decline"] else Answer.APPROVE
     envelope = sign_answer(request, signatory, decision, reason)
     out = words["out"]
     if out is not None:
-        try:
-            out.write_bytes(envelope + b"\n")
-        except OSError as error:
-            raise UsageError(f"the approval cannot be written to {out}: {error.strerror}") from error
+        write_file(out, envelope + b"\n", "the approval")
         return _Answer(envelope=envelope, places=(str(out),))
     return _Answer(envelope=envelope, places=exchange.leave(request.run or None, request.plan_digest, envelope))
 
@@ -344,7 +318,3 @@ def _waiting_json(written: WrittenRequest, verdict: ApprovalVerdict | None, peop
         "missing": verdict.missing if verdict else "a person at a terminal",
         "faults": [{"code": fault.code, "message": fault.message} for fault in verdict.faults] if verdict else [],
     }
-
-
-def _on_terminal() -> bool:
-    return os.isatty(0) and os.isatty(1)

@@ -61,9 +61,10 @@ def _gate_lines(request: AskRequest, plan: Mapping[str, object]) -> Iterator[str
     """Say which gate blocks, and what an override would let through."""
     yield f"  gate        {escape_line(request.run)}"
     yield f"  service     {_said(plan, 'service')}"
-    change = f": {_said(plan, 'change')}" if plan.get("change") else ""
-    yield f"  change      of class {_said(plan, 'change_class')}{change}"
-    yield "  lets out    every change of this class to this service, as long as nothing else blocks it"
+    named = f": {_said(plan, 'change')}" if plan.get("change") else ""
+    yield f"  change      of class {_said(plan, 'change_class')}{named or ', not named'}"
+    what = "this change, and no other one" if named else "changes of this class to this service that nobody named"
+    yield f"  lets out    {what}, as long as nothing else blocks it"
     yield f"  until       {_said(plan, 'until')} at the latest"
 
 

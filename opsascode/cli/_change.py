@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from opsascode.cli._console import count, escape_line, wants_colour
+from opsascode.cli._files import write_file
 from opsascode.cli._policy import tip_of
 from opsascode.cli._policy_desk import PolicyDesk
 from opsascode.cli._policy_text import class_words, decision_json, diff_lines, finding_lines, missing_lines
-from opsascode.cli._signing import choose_person, sign_statement
+from opsascode.cli._signing import choose_person, consent, sign_statement
 from opsascode.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -69,9 +70,9 @@ def answer_change(face: Face, what: str, words: ChangeWords) -> int:
     signatory = choose_person(
         desk.face.people(), lambda person: _objection(judgement, words.said, person), name=words.person, file=words.key
     )
-    reason = _confirmed(face, signatory, words)
+    verb, declines = words.said.value.capitalize(), words.said.value == "decline"
+    reason = consent(face, signatory, verb, reason=words.reason, declines=declines, yes=words.yes)
     if reason is None:
-        click.echo("not confirmed: nothing was signed", err=True)
         return ExitCode.REFUSED
     envelope = sign_statement(_statement(desk, judgement, signatory, words.said, reason), signatory.at_hand)
     places = _leave(desk, judgement.decision.change.target_scope, envelope, words.out)
@@ -95,9 +96,7 @@ def look_at(desk: PolicyDesk, what: str, *, base: str | None = None, remembers: 
         UsageError: there is no such commit.
         ResolveError: it cannot be merged as it is.
     """
-    head, onto = desk.store.commit_of(what), base or tip_of(desk)
-    if head is None:
-        raise UsageError(f"there is no commit {what[:100]!r} in this clone", advice="git fetch, or name a branch")
+    head, onto = desk.commit(what, advice="git fetch, or name a branch"), base or tip_of(desk)
     judge = desk.judge(remembers=remembers)
     if head != onto:
         return judge.judge(onto, merged(desk, onto, head), ref=desk.root.ref)
@@ -167,34 +166,9 @@ def _objection(judgement: Judgement, said: Said, person: Person) -> str:
     return ""
 
 
-def _confirmed(face: Face, signatory: Signatory, words: ChangeWords) -> str | None:
-    """Say who signs what, and ask; gives the reason, None when the person would rather not."""
-    from opsascode.policy import Said  # noqa: PLC0415 - keeps --help quick
-
-    person, key = signatory.person, signatory.at_hand
-    verb = words.said.value.capitalize()
-    if not face.json:
-        click.echo(
-            f"\n{verb} as {person.id} ({escape_line(person.name)}) with {key.key.keyid} ({escape_line(key.place)})"
-        )
-    reason = words.reason
-    terminal = os.isatty(0) and os.isatty(1)
-    if words.said is Said.DECLINE and not reason:
-        if not terminal or words.yes:
-            raise UsageError("a refusal needs a reason", advice="--decline --reason TEXT")
-        reason = click.prompt("Reason")
-    if words.yes:
-        return reason
-    if not terminal:
-        raise UsageError("nobody is here to ask whether this shall be signed", advice="look at it, then say -y")
-    return reason if click.confirm(f"{verb} this?", default=False) else None
-
-
 def _statement(desk: PolicyDesk, judgement: Judgement, signatory: Signatory, said: Said, reason: str) -> Statement:
-    from opsascode.policy import MAX_REASON, ChangeStatement, effects_of  # noqa: PLC0415 - keeps --help quick
+    from opsascode.policy import ChangeStatement, effects_of  # noqa: PLC0415 - keeps --help quick
 
-    if len(reason) > MAX_REASON:
-        raise UsageError(f"a reason of {len(reason)} characters, and {MAX_REASON} is the most")
     now = datetime.now(UTC).replace(microsecond=0)
     statement = ChangeStatement(
         person=signatory.person.id,
@@ -217,10 +191,7 @@ def _leave(desk: PolicyDesk, scope: str, envelope: bytes, out: Path | None) -> t
     from opsascode.repo import ATTESTATIONS_REF  # noqa: PLC0415 - keeps --help quick
 
     if out is not None:
-        try:
-            out.write_bytes(envelope + b"\n")
-        except OSError as error:
-            raise UsageError(f"the statement cannot be written to {out}: {error.strerror}") from error
+        write_file(out, envelope + b"\n", "the statement")
         return (str(out),)
     if desk.attestations is None:
         raise UsageError("there is no Git repository to leave it in", advice="write it to a file: --out FILE")

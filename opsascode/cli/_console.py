@@ -39,6 +39,11 @@ def wants_colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def at_terminal() -> bool:
+    """Whether a person at a terminal sees what is said, and can answer."""
+    return os.isatty(0) and os.isatty(1)
+
+
 def stamp(moment: datetime) -> str:
     """Show a moment in UTC to the second."""
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -22,7 +22,7 @@ import click
 
 from opsascode.cli._approve import open_exchange
 from opsascode.cli._asked import request_lines, verdict_lines
-from opsascode.cli._console import escape_line, escape_text
+from opsascode.cli._console import at_terminal, escape_line, escape_text
 from opsascode.cli._signing import choose_signatory, may_answer, sign_answer
 from opsascode.errors import OpsError, UsageError
 
@@ -43,7 +43,7 @@ _LONGEST_LINE: Final = 4096
 
 def desk_for(face: Face) -> Desk:
     """Choose where people are asked: at this terminal when somebody sits there."""
-    if face.json or not (os.isatty(0) and os.isatty(1)):
+    if face.json or not at_terminal():
         return QuietDesk(face)
     return TerminalDesk(face)
 

@@ -56,13 +56,14 @@ def _runbooks(face: Face) -> dict[str, Any]:
     keys = state.ledger_keys(os.environ)
     records = ledger_records(state, DRIFT_RECORDS, keys=keys, team=desk.book.team if desk.pin else None)
     current, applied = desk.log.current, _applied(face)
-    reviewed = reviewed_by_pack(applied, current.applied) if applied and current else {}
-    found = runbook_drift(face.repository, evidence_of(records), reviewed)
+    review = reviewed_by_pack(applied, current.applied, protected_of(desk)) if applied and current else None
+    found = runbook_drift(face.repository, evidence_of(records), review)
     drifted = [each for each in found if each.drifted]
     share = len(drifted) / len(found) if found else 0.0
     return {
         "total": len(found),
         "drifted": len(drifted),
+        "partly_compared": sum(bool(each.not_compared) for each in found),
         "share": share,
         "target": DRIFT_TARGET,
         "within_target": share <= DRIFT_TARGET,
@@ -77,6 +78,8 @@ def _item(each: RunbookDrift) -> dict[str, Any]:
         "digest": each.digest,
         "drifted": each.drifted,
         "why": each.why,
+        "differs": list(each.differs),
+        "not_compared": each.not_compared,
         "last": _evidence(each.last) if each.last else None,
     }
 
@@ -102,7 +105,9 @@ def _policies(face: Face) -> dict[str, Any]:
     if applied is None:
         return {"applied": None, "why": "a trust root is pinned here, and no pack was applied yet", "files": []}
     head = desk.store.commit_of("HEAD")
-    there = desk.store.snapshot(head, protected_of(desk)).files if head else {}
+    if head is None:
+        return {"applied": applied.commit, "why": "HEAD stands on a branch without a commit", "files": []}
+    there = desk.store.snapshot(head, protected_of(desk)).files
     before = applied.files
     differ = sorted(
         path
@@ -153,6 +158,15 @@ def _runbook_lines(told: dict[str, Any]) -> Iterator[str]:
     yield from _table(("RUNBOOK", "WHY", "LAST"), rows[:_SHOWN])
     if len(rows) > _SHOWN:
         yield f"  and {len(rows) - _SHOWN} more: --format json names all"
+    yield from _partly_lines([each for each in told["items"] if each["not_compared"]])
+
+
+def _partly_lines(partly: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Say of how many runbooks a part could not be compared: that part may have changed unseen."""
+    if partly:
+        were, first = "was" if len(partly) == 1 else "were", partly[0]
+        yield f"  {count(len(partly), 'runbook')} {were} compared in part only; a run or a rehearsal mends that"
+        yield f"  {escape_line(first['runbook'])}: not compared is {escape_line(first['not_compared'])}"
 
 
 def _last_words(last: dict[str, Any] | None) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from opsascode.cli._context import Face
-    from opsascode.policy import GateOverride, GateVerdict, OverrideFault
+    from opsascode.policy import GateOverride, GateQuestion, GateVerdict, OverrideFault
     from opsascode.proof import PublicKey, Signer, TeamLog
     from opsascode.repo import People
     from opsascode.run import Actor, GateBook, GateCircumstances, IncidentBook, Overrides
@@ -114,7 +114,7 @@ class GateDesk:
 
         return IncidentBook(state=self.face.state, repository=self.repository, keys=self._keys(), team=self._team())
 
-    def overrides(self, verdict: GateVerdict, files: Sequence[bytes]) -> Overrides:
+    def overrides(self, question: GateQuestion, files: Sequence[bytes]) -> Overrides:
         """Give what people were asked about a gate, with the mailbox where there is one."""
         from opsascode.cli._approve import open_exchange  # noqa: PLC0415 - keeps --help quick
         from opsascode.run import Overrides  # noqa: PLC0415 - keeps --help quick
@@ -124,8 +124,9 @@ class GateDesk:
         return Overrides(
             exchange=exchange,
             repository=self.repository,
-            service=verdict.service,
-            change_class=verdict.change_class,
+            service=question.service,
+            change_class=question.change_class,
+            change=question.change,
             files=tuple(files),
         )
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from opsascode.cli._console import escape_line, stamp
-from opsascode.cli._policy_report import annotation_data, annotation_property, cell
+from opsascode.cli._github import annotation_data, annotation_property, cell
 from opsascode.policy import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from opsascode.policy import GateReason, GateVerdict, ScoreCard
+    from opsascode.policy import GateReason, GateVerdict, OverrideFault, ScoreCard
 
 _SIGNS: Final = {"pass": "✅", "warn": "⚠️", "block": "❌", "fail": "❌"}
 _LEVELS: Final = {"pass": "notice", "warn": "warning", "block": "error", "fail": "error"}
@@ -26,15 +27,17 @@ _SHOWN: Final = 40
 class Told:
     """A verdict with what became of it: its id, the request that people may sign, and its ledger entry.
 
-    `able` are the people who may still sign; `why_not` says why nobody is asked.
+    `file` is where the request lies on this machine; `able` are the people who may still sign; `not_asked` says why
+    nobody is asked, though the policy lets people override.
     """
 
     verdict: GateVerdict
     id: str
     change: str = ""
     request: str | None = None
+    file: Path | None = None
     able: tuple[str, ...] = ()
-    why_not: str = ""
+    not_asked: OverrideFault | None = None
     entry: int | None = None
 
 
@@ -70,9 +73,7 @@ def _override_sentences(told: Told) -> Iterator[str]:
         yield f"  {overridden(verdict)}"
     for each in verdict.unused:
         about = f"{each.id}: " if each.id else ""
-        mend = f"; {each.mend}" if each.mend else ""
-        code = f" [{each.code}]" if each.code else ""
-        yield f"  override not counted: {about}{each.message}{mend}{code}"
+        yield f"  override not counted: {about}{_fault(each)}"
     if verdict.verdict is not Verdict.BLOCK:
         return
     needed = verdict.needed
@@ -83,7 +84,16 @@ def _override_sentences(told: Told) -> Iterator[str]:
     people = "1 person" if needed.required == 1 else f"{needed.required} people"
     able = f" (of {', '.join(told.able)})" if told.able else ""
     yield f"  {people} with the role {role}, other than who asks, may override this{able}"
-    yield f"    opsascode approve {told.request}" if told.request else f"    {told.why_not}"
+    if told.request:
+        yield f"    opsascode approve {told.request}"
+    elif told.not_asked is not None:
+        yield f"    {_fault(told.not_asked)}"
+
+
+def _fault(fault: OverrideFault) -> str:
+    mend = f"; {fault.mend}" if fault.mend else ""
+    code = f" [{fault.code}]" if fault.code else ""
+    return f"{fault.message}{mend}{code}"
 
 
 def overridden(verdict: GateVerdict) -> str:
@@ -131,6 +141,8 @@ def verdict_annotations(told: Told) -> Iterator[str]:
         yield f"::{level} title={title}::nothing speaks against it"
     if told.request is not None and verdict.verdict is Verdict.BLOCK:
         yield f"::notice title={title}::it may be overridden: opsascode approve {told.request}"
+    elif told.not_asked is not None and told.not_asked.mend:
+        yield f"::warning title={title}::{annotation_data(_fault(told.not_asked))}"
 
 
 def score_lines(cards: tuple[ScoreCard, ...]) -> Iterator[str]:

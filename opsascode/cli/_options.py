@@ -27,6 +27,17 @@ class TargetWords(TypedDict):
 
 SECRET_ENVIRONMENT_PREFIX: Final = "OPSASCODE_PARAM_"  # noqa: S105 - the name of a variable, not a secret
 
+approval_option = click.option(
+    "--approval",
+    "approvals",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    help="A signed statement that somebody wrote with `opsascode approve --out`.",
+)
+root_option = click.option(
+    "--root", "pin", metavar="DIGEST", help="The digest of the first trust root [default: what is pinned here]."
+)
+
 
 def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let `--format` stand behind the command too; the value reaches the command as its `face`."""

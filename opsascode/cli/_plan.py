@@ -13,9 +13,10 @@ import click
 from opsascode.cli._access import PlanWords, read_keyring, secret_options
 from opsascode.cli._console import count, escape_line, seconds, wants_colour
 from opsascode.cli._context import Face, cache_directory
+from opsascode.cli._files import write_file
 from opsascode.cli._options import format_option, read_parameters, target_options
 from opsascode.cli._verdict import explanation_lines, permit_lines, refusal_json, refusal_lines
-from opsascode.errors import ExitCode, UsageError
+from opsascode.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -62,7 +63,7 @@ def command(
     verdict = found.verdict
     explanation = explain(found.rules.policies, found.subject, now=found.at) if explains else None
     if out:
-        _write(out, resolution.plan.content + b"\n")
+        write_file(out, resolution.plan.content + b"\n", "the plan")
     if face.json:
         more = {"explanation": explanation.to_json()} if explanation else {}
         click.echo(json.dumps({**_plan_json(resolution.plan, verdict), **more}))
@@ -198,13 +199,6 @@ def _between(plan: Plan) -> Iterator[str]:
             yield f"  pause after wave {stage.wave}: {seconds(stage.seconds)}"
         elif stage.kind.value == "checks":
             yield f"  checks after wave {stage.wave}: {', '.join(step.rpartition('.')[2] for step in stage.steps)}"
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise UsageError(f"the plan cannot be written to {path}: {error.strerror}") from error
 
 
 def _commit(plan: Plan) -> str:

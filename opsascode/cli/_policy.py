@@ -239,11 +239,7 @@ def status_lines(told: dict[str, object]) -> Iterator[str]:
 
 def tip_of(desk: PolicyDesk) -> str:
     """Give the commit that the protected ref stands at here."""
-    ref = desk.root.ref if desk.pin else "HEAD"
-    found = desk.store.commit_of(ref)
-    if found is None:
-        raise UsageError(f"{ref} is not in this clone", advice="git fetch")
-    return found
+    return desk.commit(desk.root.ref if desk.pin else "HEAD")
 
 
 def protected_of(desk: PolicyDesk) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import click
 
 from opsascode.cli._console import escape_line
 from opsascode.cli._execute import account
-from opsascode.cli._options import format_option
+from opsascode.cli._options import approval_option, format_option
 from opsascode.cli._policy import applied_json, find, tip_of
 from opsascode.cli._policy_desk import PolicyDesk, read_files
 from opsascode.cli._policy_enforce import push_pack
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
     from opsascode.repo import Branches, Made
     from opsascode.run import AppliedPack, Judgement
 
-_approval_files = click.option(
-    "--approval",
-    "approvals",
-    type=click.Path(path_type=Path, dir_okay=False),
-    multiple=True,
-    help="A signed statement that somebody wrote with `opsascode approve --out`.",
-)
 _person = click.option(
     "--as", "person", metavar="PERSON", help="Who you are in the trust root [default: whose key is here]."
 )
@@ -46,7 +39,7 @@ _key = click.option(
 
 @click.command()
 @click.argument("selector", default="")
-@_approval_files
+@approval_option
 @click.option("--reason", default="", metavar="TEXT", help="Why; it is recorded.")
 @format_option
 @click.pass_obj
@@ -208,7 +201,7 @@ def rollback(  # noqa: PLR0913 - one parameter for each option
 
 @click.command()
 @click.argument("branch")
-@_approval_files
+@approval_option
 @click.option("--into", metavar="REF", help="The ref to merge into [default: the protected one].")
 @format_option
 @click.pass_obj
@@ -221,9 +214,7 @@ def merge(face: Face, branch: str, approvals: Sequence[Path], into: str | None) 
 
     desk = PolicyDesk(face=face, files=read_files(approvals))
     ref = into or desk.root.ref
-    base, head = desk.store.commit_of(ref), desk.store.commit_of(branch)
-    if base is None or head is None:
-        raise UsageError(f"{ref if base is None else branch} is not in this clone", advice="git fetch")
+    base, head = desk.commit(ref), desk.commit(branch)
     branches = Branches.of(face.repository.root)
     commit = branches.merge_commit(base, head, _made(branches, f"Merge {branch}"))
     judgement = desk.judge(remembers=False).judge(base, commit, ref=ref)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from opsascode.cli._console import escape_line
-from opsascode.cli._options import format_option
+from opsascode.cli._options import format_option, root_option
 from opsascode.cli._policy_desk import PolicyDesk
 from opsascode.errors import ExitCode, UsageError
 
@@ -98,9 +98,7 @@ class _Bridge:
 @click.option("--base", metavar="COMMIT", help="What it would be merged into [default: the base of the event].")
 @click.option("--head", metavar="COMMIT", help="What was reviewed; it must be the head of the event.")
 @click.option("--change", "expected", metavar="ID", help="Sign only if the change is this one.")
-@click.option(
-    "--root", "pin", metavar="DIGEST", help="The digest of the first trust root [default: what is pinned here]."
-)
+@root_option
 @click.option("--hours", type=click.IntRange(1, 72), default=24, show_default=True, help="How long a review counts.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Write the statements there, and leave nothing in Git.")  # fmt: skip
@@ -150,9 +148,7 @@ def _change(desk: PolicyDesk, request: PullRequest, *, base: str | None, head: s
         raise _refused(
             f"{head[:80]} is not the head of the event, {request.head[:12]}", "give the head that was reviewed"
         )
-    onto = desk.store.commit_of(base or request.base)
-    if onto is None:
-        raise UsageError(f"there is no commit {(base or request.base)[:80]!r} in this clone", advice="fetch-depth: 0")
+    onto = desk.commit(base or request.base, advice="fetch-depth: 0")
     change = look_at(desk, request.head, base=onto).decision.change
     if change.ref != request.ref:
         raise _refused(f"the pull request goes to {request.ref}, and {change.ref} is the protected ref", "")

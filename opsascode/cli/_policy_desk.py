@@ -55,6 +55,22 @@ class PolicyDesk:
             )
         return ObjectStore.of(root)
 
+    def commit(self, name: str, *, advice: str = "git fetch") -> str:
+        """Give the full id of the commit that a ref, branch, tag or id stands for.
+
+        Raises:
+            UsageError: there is none of that name; `advice` helps where others may have it.
+        """
+        found = self.store.commit_of(name)
+        if found is not None:
+            return found
+        if not self.store.refs("refs/"):
+            message = f"nothing is committed in {self.face.repository.root}, and policies are judged by Git's objects"
+            raise UsageError(message, advice="git add --all && git commit")
+        if name == "HEAD":
+            raise UsageError("HEAD stands on a branch without a commit", advice="git switch to one that has some")
+        raise UsageError(f"there is no commit {name[:100]!r} in this clone", advice=advice)
+
     @cached_property
     def pin(self) -> RootPin | None:
         """Give which trust root this machine believes in.
@@ -72,14 +88,16 @@ class PolicyDesk:
 
     @property
     def needed_pin(self) -> RootPin:
-        """Give the pin where nothing can be said without one."""
+        """Give the pin where nothing can be said without one.
+
+        Raises:
+            ProofError: there is none, and what is to be done depends on whether a trust root is committed.
+        """
         from opsascode.run import UnpinnedError  # noqa: PLC0415 - keeps --help quick
 
         if self.pin is None:
-            raise UnpinnedError(
-                "this machine does not know which trust root to believe in",
-                advice="ask who holds it for its digest, by another way than Git: opsascode trust pin sha256:…",
-            )
+            self.face.trusted()
+            raise UnpinnedError("this machine does not know which trust root to believe in")
         return self.pin
 
     @cached_property

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 import click
 
 from opsascode.cli._console import escape_line, stamp
+from opsascode.cli._files import read_file, write_file
 from opsascode.cli._options import format_option
 from opsascode.cli._policy import find
 from opsascode.cli._policy_desk import PolicyDesk
@@ -238,17 +239,13 @@ def _duration(text: str) -> timedelta:
 
 
 def _read(place: Path) -> bytes:
-    try:
-        return place.read_bytes().strip()
-    except OSError as error:
-        raise UsageError(f"{place} cannot be read: {error.strerror}") from error
+    from opsascode.proof import MAX_ENVELOPE  # noqa: PLC0415 - keeps --help quick
+
+    return read_file(place, MAX_ENVELOPE + 1).strip()  # with the line break at its end
 
 
 def _written(face: Face, place: Path, envelope: bytes) -> int:
-    try:
-        place.write_bytes(envelope + b"\n")
-    except OSError as error:
-        raise UsageError(f"the statement cannot be written to {place}: {error.strerror}") from error
+    write_file(place, envelope + b"\n", "the statement")
     click.echo(
         json.dumps({"event": "signed", "file": str(place)}) if face.json else f"signed: {escape_line(str(place))}"
     )

@@ -1,17 +1,14 @@
 """How is a judged change shown on a pull request: as a summary in Markdown, and as annotations on its lines?
 
-Everything in it may come from a hostile commit: no markup, no mention and no workflow command of it survives.
+Everything in it may come from a hostile commit, so all of it is escaped (`_github`).
 """
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from opsascode.cli._console import escape_line
+from opsascode.cli._github import annotation_data, annotation_property, cell, code
 from opsascode.cli._policy_text import SHOWN, class_words, direction_word, value_text
-
-_MARKUP: Final = re.compile(r"[\\|*~\[\]]|(?<!\w)_|_(?!\w)")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,16 +65,6 @@ def _line_of(judgement: Judgement, finding: Finding) -> int:
     return next((number for number, line in enumerate(lines, start=1) if b"name:" in line and word in line), 1)
 
 
-def annotation_data(text: str) -> str:
-    """Escape a text for a workflow command."""
-    return escape_line(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def annotation_property(text: str) -> str:
-    """Escape a text for a property of a workflow command, such as its title."""
-    return annotation_data(text).replace(":", "%3A").replace(",", "%2C")
-
-
 def _row(change: FieldChange) -> str:
     cells = (
         direction_word(change.direction.value),
@@ -87,16 +74,3 @@ def _row(change: FieldChange) -> str:
         cell(value_text(change.after)),
     )
     return f"| {' | '.join(cells)} |"
-
-
-def cell(text: str) -> str:
-    """Escape a text for a table of Markdown: no markup, no link, image, mention or number of an issue, one line."""
-    plain = escape_line(text).replace("&", "&amp;").replace("`", "'").replace("<", "&lt;").replace("@", "@\u200b")
-    plain = plain.replace("#", "#\u200b")
-    plain = plain.replace("://", ":\u200b//").replace("www.", "www\u200b.")
-    return _MARKUP.sub(r"\\\g<0>", plain)
-
-
-def code(text: str) -> str:
-    """Escape a text between backquotes, where only they and the table's bars mean anything."""
-    return escape_line(text).replace("|", "\\|").replace("`", "'")

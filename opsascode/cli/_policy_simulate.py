@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from opsascode.cli._change import merged
-from opsascode.cli._options import format_option
+from opsascode.cli._files import append_report
+from opsascode.cli._github import summary_option
+from opsascode.cli._options import format_option, root_option
 from opsascode.cli._policy import find, protected_of
 from opsascode.cli._policy_desk import PolicyDesk
 from opsascode.cli._runs import moment_before
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 CURRENT: Final = "current"
 TREE: Final = "tree"
+_SAME: Final = "both hold the same policies"
+_NAME_BASE: Final = f"{_SAME}; --base names the branch that a change is to be merged into"
 _FAILS: Final = {
     "newly-allowed": ("newly allowed", "gate verdict looser", "needs less approval"),
     "newly-denied": ("newly denied", "gate verdict stricter", "needs approval"),
@@ -50,12 +54,8 @@ _FAILS: Final = {
 )
 @click.option("--since", default="90d", show_default=True, metavar="7d|DATE", help="Replay what was recorded since.")
 @click.option("--base", metavar="COMMIT", help="Compare with this commit, and take the candidate as merged into it.")
-@click.option(
-    "--root", "pin", metavar="DIGEST", help="The digest of the first trust root [default: what is pinned here]."
-)
-@click.option(
-    "--summary", type=click.Path(path_type=Path, dir_okay=False), help="Append the Markdown to this file as well."
-)
+@root_option
+@summary_option
 @click.option("--markdown", is_flag=True, help="Write Markdown for a pull request.")
 @click.option(
     "--fail-on",
@@ -84,15 +84,13 @@ def simulate(  # noqa: PLR0913 - one parameter for each option
     begin = moment_before(since, datetime.now(UTC))
     desk = _Desk(policy=PolicyDesk(face=face, root_digest=pin), base=base)
     told = _simulated(desk, selector, begin)
-    if summary is not None:
-        with summary.open("a", encoding="utf-8") as file:
-            file.write(simulation_markdown(told))
     if face.json:
         click.echo(json.dumps(simulation_json(told)))
     elif markdown:
         click.echo(simulation_markdown(told), nl=False)
     else:
         click.echo("\n".join(simulation_lines(told)))
+    append_report(summary, simulation_markdown(told))
     return ExitCode.FAILED if _fails(told, fail_on) else ExitCode.DONE
 
 
@@ -124,18 +122,7 @@ class _Desk:
         """
         if self.base is None and self.policy.root_digest is None:
             return None
-        return self.commit(self.base or "HEAD")
-
-    def commit(self, name: str) -> str:
-        """Give the full id of a commit.
-
-        Raises:
-            UsageError: there is none of that name.
-        """
-        found = self.policy.store.commit_of(name)
-        if found is None:
-            raise UsageError(f"there is no commit {name[:100]!r} in this clone", advice="git fetch")
-        return found
+        return self.policy.commit(self.base or "HEAD")
 
     @cached_property
     def chain(self) -> TrustChain | None:
@@ -154,7 +141,7 @@ class _Desk:
         if self.base_commit is not None:
             return self.of_commit(self.base_commit, f"commit {self.base_commit[:12]}")
         if self.policy.pin is None:
-            head = self.commit("HEAD")
+            head = self.policy.commit("HEAD")
             return self.of_commit(head, f"what is committed, commit {head[:12]}")
         rules = self.face.rules_for(())
         if rules.snapshot is None:
@@ -180,15 +167,19 @@ class _Desk:
         if self.base_commit is None:
             commit = find(self.policy, selector)
             return self.of_commit(commit, f"{selector}, commit {commit[:12]}")
-        head = self.commit(selector.removeprefix("commit:"))
+        head = self.policy.commit(selector.removeprefix("commit:"))
         whole = merged(self.policy, self.base_commit, head)
         return self.of_commit(whole, f"commit {head[:12]}, merged into {self.base_commit[:12]}")
 
     def of_commit(self, commit: str, title: str) -> _Candidate:
         """Read the policies of a commit from Git's objects."""
-        from opsascode.repo import policies_of  # noqa: PLC0415 - keeps --help quick
+        from opsascode.repo import InvalidDocumentsError, policies_of  # noqa: PLC0415 - keeps --help quick
 
-        return _Candidate(policies=policies_of(self.policy.store.snapshot(commit, self.protected)), title=title)
+        snapshot = self.policy.store.snapshot(commit, self.protected)
+        try:
+            return _Candidate(policies=policies_of(snapshot), title=title)
+        except InvalidDocumentsError as error:
+            raise InvalidDocumentsError(error.problems, what=f"{title}: its policies cannot be used") from error
 
     @cached_property
     def protected(self) -> tuple[str, ...]:
@@ -232,6 +223,8 @@ def _simulated(desk: _Desk, selector: str, since: datetime) -> Told:
 
     current, candidate = desk.current, desk.candidate(selector)
     records, notes = desk.records(since)
+    if selector != CURRENT and candidate.policies == current.policies:
+        notes = (*notes, _SAME if desk.base_commit else _NAME_BASE)
     known = (*current.policies.reliability, *candidate.policies.reliability)
     measured = measured_policies(desk.policy.store, records, desk.protected, known) if records else ()
     return Told(

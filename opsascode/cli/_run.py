@@ -10,7 +10,7 @@ import click
 
 from opsascode.cli._abandoned import close_abandoned
 from opsascode.cli._access import AccessWords, access_options, read_access, read_keyring, tag_words
-from opsascode.cli._console import count, wants_colour
+from opsascode.cli._console import at_terminal, count, wants_colour
 from opsascode.cli._execute import carry_out, order_for
 from opsascode.cli._judging import judged, tell_refusal
 from opsascode.cli._options import TargetWords, format_option, target_options
@@ -133,7 +133,7 @@ def _resolve(face: Face, what: str, words: RunWords, keyring: Keyring) -> Resolu
 
 def _confirmed(face: Face, resolution: Resolution, permit: Permit) -> bool:
     """Ask a person at a terminal; where nobody can answer, the words that were typed are the answer."""
-    if face.json or not (os.isatty(0) and os.isatty(1)):
+    if face.json or not at_terminal():
         return True
     click.echo("\n".join(plan_lines(resolution.plan, permit, None)), color=wants_colour())
     plan = resolution.plan

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Unpack
 import click
 
 from opsascode.cli._access import AccessWords, access_options, read_access, read_keyring
-from opsascode.cli._console import escape_line
+from opsascode.cli._console import at_terminal, escape_line
 from opsascode.cli._execute import EXIT_CODES, account, carry_out, order_for
 from opsascode.cli._judging import judged, tell_refusal
 from opsascode.cli._options import format_option
@@ -192,7 +192,7 @@ def _way_back(past: PastRun) -> str:
 
 def _agreed(question: str) -> bool:
     """Ask a person at a terminal; where nobody can answer, the words that were typed are the answer."""
-    if not (os.isatty(0) and os.isatty(1)) or click.confirm(question, default=False):
+    if not at_terminal() or click.confirm(question, default=False):
         return True
     click.echo("not confirmed: nothing was run", err=True)
     return False

@@ -18,11 +18,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import click
+
+from opsascode.cli._console import at_terminal, escape_line
 from opsascode.errors import ExitCode, OpsError, ProofError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from opsascode.cli._context import Face
     from opsascode.policy import Answer
     from opsascode.proof import PersonKey, Statement
     from opsascode.repo import People, Person
@@ -100,6 +104,34 @@ def choose_person(
     if len(persons) > 1:
         raise UsageError(f"keys of {', '.join(sorted(persons))} are here", advice="say who you are: --as PERSON")
     return able[0]
+
+
+def consent(
+    face: Face, signatory: Signatory, verb: str, *, reason: str = "", declines: bool = False, yes: bool = False
+) -> str | None:
+    """Say who signs, with what, and ask them; gives the reason they sign with, or None where they would rather not.
+
+    Raises:
+        UsageError: nobody is here to ask, a refusal has no reason, or the reason is too long.
+    """
+    from opsascode.policy import MAX_REASON  # noqa: PLC0415 - keeps --help quick
+
+    person, key = signatory.person, signatory.at_hand
+    if not face.json:
+        who = f"{person.id} ({escape_line(person.name)})"
+        click.echo(f"\n{verb} as {who} with {key.key.keyid} ({escape_line(key.place)})")
+    if declines and not reason:
+        if yes or not at_terminal():
+            raise UsageError("a refusal needs a reason", advice="--decline --reason TEXT")
+        reason = click.prompt("Reason")
+    if len(reason) > MAX_REASON:
+        raise UsageError(f"a reason of {len(reason)} characters, and {MAX_REASON} is the most")
+    if not yes and not at_terminal():
+        raise UsageError("nobody is here to ask whether this shall be signed", advice="look at it, then say -y")
+    if yes or click.confirm(f"{verb} this?", default=False):
+        return reason
+    click.echo("not confirmed: nothing was signed", err=True)
+    return None
 
 
 def may_answer(people: People, request: AskRequest, person: Person) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from opsascode.cli._console import count, escape_line, stamp, wants_colour
-from opsascode.cli._policy_report import cell, code
+from opsascode.cli._github import cell, code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,8 +46,14 @@ class Told:
 
     @property
     def differences(self) -> tuple[Difference, ...]:
-        """What is shown row by row."""
+        """What would be decided otherwise."""
         return self.simulation.since if self.itself else self.simulation.differences
+
+    @property
+    def shown(self) -> Sequence[Difference]:
+        """What is shown row by row: kind by kind as the counts are, so that newly allowed is never what is cut off."""
+        order = list(self.simulation.counts)
+        return sorted(self.differences, key=lambda each: order.index(each.change))[:SHOWN]
 
 
 def simulation_lines(told: Told) -> Iterator[str]:
@@ -61,13 +67,13 @@ def simulation_lines(told: Told) -> Iterator[str]:
     yield ""
     counts = _counts(told)
     if not counts:
-        yield "Nothing would be decided otherwise."
+        yield _nothing(told)
         return
     width = max(len(kind.value) for kind, _ in counts)
     for kind, number in counts:
         yield f"{_coloured(kind.value.ljust(width), kind.value)}  {number}"
     yield ""
-    for each in told.differences[:SHOWN]:
+    for each in told.shown:
         yield from _row_lines(each)
     if len(told.differences) > SHOWN:
         yield f"and {len(told.differences) - SHOWN} more: --format json names all"
@@ -76,18 +82,18 @@ def simulation_lines(told: Told) -> Iterator[str]:
 def simulation_markdown(told: Told) -> str:
     """Write a simulation for a pull request: whatever comes from records or documents is data there, and no markup."""
     lines = ["## What these policies would have decided", ""]
-    lines.append(f"{cell(told.candidate)}, compared with {cell(_compared(told))}.")
-    lines += ["", f"- {cell(_records(told))}", f"- {cell(_replayed(told))}"]
+    lines.append(f"Candidate: {cell(told.candidate)}. Compared with: {cell(_compared(told))}.")
+    lines += ["", f"- Records: {cell(_records(told))}", f"- Replayed: {cell(_replayed(told))}"]
     lines += [f"- {cell(each)}" for each in (*_reasons(told), *told.notes)]
     counts = _counts(told)
     if not counts:
-        return "\n".join([*lines, "", "**Nothing would be decided otherwise.**", ""])
+        return "\n".join([*lines, "", f"**{_nothing(told)}**", ""])
     lines += ["", "| change | records |", "|---|---|"]
     lines += [f"| **{kind.value}** | {number} |" for kind, number in counts]
     lines += ["", "| change | record | time | what | where | decision | rules |", "|---|---|---|---|---|---|---|"]
-    lines += [_row(each) for each in told.differences[:SHOWN]]
+    lines += [_row(each) for each in told.shown]
     if len(told.differences) > SHOWN:
-        lines += ["", f"and {len(told.differences) - SHOWN} more."]
+        lines += ["", f"and {len(told.differences) - SHOWN} more: `opsascode policy simulate --format json` names all."]
     return "\n".join([*lines, ""])
 
 
@@ -135,6 +141,16 @@ def _difference_json(each: Difference) -> dict[str, object]:
             for rule in each.rules
         ],
     }
+
+
+def _nothing(told: Told) -> str:
+    """Say that nothing differs, and of how much that is said: of nothing at all, it would tell a reviewer nothing."""
+    simulation = told.simulation
+    if not simulation.replayed:
+        return "Nothing was replayed, which says nothing about these policies."
+    if simulation.not_replayed:
+        return "Of what could be replayed, nothing would be decided otherwise."
+    return "Nothing would be decided otherwise."
 
 
 def _compared(told: Told) -> str:

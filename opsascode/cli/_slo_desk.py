@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from opsascode.cli._files import read_file
 from opsascode.errors import UsageError
 
 if TYPE_CHECKING:
@@ -155,12 +156,9 @@ def read_snapshots(path: Path) -> tuple[SloSnapshot, ...]:
     from opsascode.proof import parse_strict  # noqa: PLC0415 - keeps --help quick
     from opsascode.slo import snapshots_of_json  # noqa: PLC0415 - keeps --help quick
 
+    data = read_file(path, _MOST_FILE)
     try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_FILE + 1)
         return snapshots_of_json(parse_strict(data, max_bytes=_MOST_FILE))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     except ProofError as error:
         raise UsageError(f"{path} is no file of snapshots: {error.message}") from error
 

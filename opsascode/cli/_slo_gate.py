@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 import click
 
 from opsascode.cli._console import escape_line
+from opsascode.cli._files import append_report, read_file
+from opsascode.cli._github import github_option, show, summary_option
 from opsascode.cli._options import format_option
 from opsascode.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from opsascode.cli._context import Face
     from opsascode.cli._gate_desk import GateDesk
     from opsascode.cli._gate_text import Told
-    from opsascode.policy import GateQuestion
+    from opsascode.policy import GateQuestion, OverrideFault
     from opsascode.run import Overrides
 
 
@@ -78,10 +78,8 @@ _MOST_FILE: Final = 17 * 1024 * 1024
 )
 @click.option("--scoring", is_flag=True, help="Score how the change did, by gate.scoring of the policy.")
 @click.option("--since", metavar="TIME", help="With --scoring: when the change was out (RFC 3339).")
-@click.option(
-    "--summary", type=click.Path(path_type=Path, dir_okay=False), help="Append a report in Markdown to this file."
-)
-@click.option("--github", is_flag=True, help="Print annotations for GitHub as well.")
+@summary_option
+@github_option
 @format_option
 @click.pass_obj
 def command(face: Face, /, *, scoring: bool, **words: Unpack[GateWords]) -> int:
@@ -100,8 +98,9 @@ def command(face: Face, /, *, scoring: bool, **words: Unpack[GateWords]) -> int:
         from opsascode.cli._slo_score import score_change  # noqa: PLC0415 - keeps --help quick
 
         return score_change(desk, words, now)
+    files = tuple(read_file(each, _MOST_FILE, what="the override").strip() for each in words["overrides"])
     question = _question(desk, words, now)
-    told = _judged(desk, question, words, now)
+    told = _judged(desk, question, words, files, now)
     told = replace(told, entry=_recorded(desk, told, question, now) if words["record"] else None)
     _tell(desk, told, words)
     verdict = told.verdict.verdict.value
@@ -143,7 +142,7 @@ def _question(desk: GateDesk, words: GateWords, now: datetime) -> GateQuestion:
     )
 
 
-def _judged(desk: GateDesk, question: GateQuestion, words: GateWords, now: datetime) -> Told:
+def _judged(desk: GateDesk, question: GateQuestion, words: GateWords, files: tuple[bytes, ...], now: datetime) -> Told:
     """Judge the question, hear what people said where it blocks, and ask them where they said nothing yet."""
     from opsascode.cli._gate_text import Told  # noqa: PLC0415 - keeps --help quick
     from opsascode.policy import Verdict, decide_gate  # noqa: PLC0415 - keeps --help quick
@@ -152,41 +151,47 @@ def _judged(desk: GateDesk, question: GateQuestion, words: GateWords, now: datet
     verdict = decide_gate(policies, question, now=moment)
     fresh = f"gate-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     told = Told(verdict=verdict, id=fresh, change=question.change)
-    if verdict.verdict is not Verdict.BLOCK or words["at"] is not None:
-        return replace(told, why_not="nobody is asked about another moment than now")
-    overrides = desk.overrides(verdict, tuple(map(_file, words["overrides"])))
+    if verdict.verdict is not Verdict.BLOCK or verdict.needed is None:
+        return told
+    if words["at"] is not None:
+        return replace(told, not_asked=_nobody("nobody is asked about another moment than now"))
+    overrides = desk.overrides(question, files)
     heard = desk.heard(verdict, overrides, now)
     told = replace(told, verdict=decide_gate(policies, question, overrides=heard, now=moment))
     if told.verdict.verdict is Verdict.BLOCK:
-        told = _asked(desk, told, overrides, now) if words["record"] else _unasked(told)
+        told = _asked(desk, told, overrides, words, now)
     for trouble in overrides.exchange.troubles:
         click.echo(escape_line(trouble), err=True)
     return told
 
 
-def _asked(desk: GateDesk, told: Told, overrides: Overrides, now: datetime) -> Told:
-    """Put a gate that blocks to people, or find that it was put to them already."""
+def _asked(desk: GateDesk, told: Told, overrides: Overrides, words: GateWords, now: datetime) -> Told:
+    """Put a gate that blocks to people, or find that it was put to them already, or say why it cannot be."""
     from opsascode.policy import OverrideFault  # noqa: PLC0415 - keeps --help quick
 
-    if told.verdict.needed is None:
-        return told
     people = desk.people()
     if isinstance(people, OverrideFault):
-        mend = f"; {people.mend}" if people.mend else ""
-        return replace(told, why_not=f"{people.message}{mend}")
+        return replace(told, not_asked=people)
+    in_vain = overrides.in_vain(people, desk.actor)
+    if in_vain is not None:
+        return replace(told, not_asked=in_vain)
+    if not words["record"]:
+        return replace(told, not_asked=_nobody("with --no-record nobody is asked"))
     standing = overrides.standing(told.verdict, desk.actor, now)
     if standing is not None:
         request = standing.request
     else:
-        request = overrides.ask(told.verdict, told.id, change=told.change, commit=desk.slo.commit, actor=desk.actor)
+        request = overrides.ask(told.verdict, told.id, commit=desk.slo.commit, actor=desk.actor)
     from opsascode.cli._signing import may_answer  # noqa: PLC0415 - keeps --help quick
 
     able = tuple(each.id for each in people.with_role(request.ask.role) if may_answer(people, request, each))
-    return replace(told, id=request.run, request=request.run, able=able)
+    return replace(told, id=request.run, request=request.run, file=overrides.place(request), able=able)
 
 
-def _unasked(told: Told) -> Told:
-    return replace(told, why_not="with --no-record nobody is asked")
+def _nobody(why: str) -> OverrideFault:
+    from opsascode.policy import OverrideFault  # noqa: PLC0415 - keeps --help quick
+
+    return OverrideFault(id="", code="", message=why)
 
 
 def _recorded(desk: GateDesk, told: Told, question: GateQuestion, now: datetime) -> int:
@@ -199,51 +204,21 @@ def _recorded(desk: GateDesk, told: Told, question: GateQuestion, now: datetime)
 def _tell(desk: GateDesk, told: Told, words: GateWords) -> None:
     from opsascode.cli._gate_text import verdict_annotations, verdict_lines, verdict_markdown  # noqa: PLC0415 - keeps --help quick
 
-    summary = words["summary"]
-    if summary is not None:
-        append(summary, verdict_markdown(told))
     shown = json.dumps(told_json(told)) if desk.face.json else "\n".join(verdict_lines(told))
     show(shown, verdict_annotations(told), github=words["github"])
-
-
-def show(text: str, annotations: Iterator[str], *, github: bool) -> None:
-    """Print an answer, and at GitHub its annotations."""
-    shown = "\n".join((text, *annotations)) if github else text
-    # GitHub's runner takes an old form of commands in the middle of any line.
-    click.echo(shown.replace("##[", "##\\u005b") if github else shown)
+    append_report(words["summary"], verdict_markdown(told))
 
 
 def told_json(told: Told) -> dict[str, object]:
     """Give a verdict for programs."""
+    fault = told.not_asked
     return {
         **told.verdict.to_json(),
         "id": told.id,
         "change": told.change,
         "request": told.request,
+        "request_file": None if told.file is None else str(told.file),
+        "not_asked": fault and {"code": fault.code, "message": fault.message, "mend": fault.mend},
         "waits_for": list(told.able),
         "entry": told.entry,
     }
-
-
-def append(path: Path, text: str) -> None:
-    """Append a report to a file.
-
-    Raises:
-        UsageError: it cannot be written.
-    """
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise UsageError(f"the report cannot be written to {path}: {error.strerror}") from error
-
-
-def _file(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MOST_FILE + 1)
-    except OSError as error:
-        raise UsageError(f"the override {path} cannot be read: {error.strerror}") from error
-    if len(data) > _MOST_FILE:
-        raise UsageError(f"the override {path} is larger than {_MOST_FILE} bytes")
-    return data.strip()

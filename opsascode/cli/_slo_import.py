@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from opsascode.cli._files import read_file
 from opsascode.cli._options import format_option
 from opsascode.cli._slo_carried import place_texts, say_notes
 from opsascode.errors import ExitCode, UsageError
@@ -67,14 +68,7 @@ def _length(text: str) -> timedelta:
 
 def _contents(files: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
     for file in files:
-        try:
-            with file.open("rb") as stream:
-                data = stream.read(_MOST_BYTES + 1)
-        except OSError as error:
-            raise UsageError(f"{file} cannot be read: {error.strerror}") from error
-        if len(data) > _MOST_BYTES:
-            raise UsageError(f"{file} has more than {_MOST_BYTES} bytes", advice="split it into several files")
-        yield str(file), data
+        yield str(file), read_file(file, _MOST_BYTES, advice="split it into several files")
 
 
 def _json(carried: Carried) -> dict[str, object]:

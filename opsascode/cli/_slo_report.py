@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from opsascode.cli._console import stamp
+from opsascode.cli._files import write_file
 from opsascode.cli._gate_desk import GateDesk
 from opsascode.cli._options import format_option
 from opsascode.cli._slo_desk import SloDesk, read_moment, read_snapshots
@@ -98,7 +99,7 @@ def _tell(text: str, out: Path | None) -> None:
     if out is None:
         click.echo(text, nl=False)
     else:
-        out.write_text(text, encoding="utf-8")
+        write_file(out, text, "the report")
 
 
 def _link(picture: Path | None, out: Path | None) -> str | None:
@@ -120,7 +121,7 @@ def _draw(desk: SloDesk, shown: Sequence[Shown], path: Path) -> None:
         charts = [chart for each in shown for chart in _charts(each, by_name)]
     except PrometheusError as error:
         charts = [chart for each in shown for chart in _charts(each, {}, str(error))]
-    path.write_text(burn_down_svg(_TITLE, charts), encoding="utf-8")
+    write_file(path, burn_down_svg(_TITLE, charts), "the picture")
 
 
 def _charts(shown: Shown, found: dict[tuple[str, str], Course], problem: str | None = None) -> Iterator[BurnDown]:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from opsascode.cli._files import append_report
+from opsascode.cli._github import show
 from opsascode.errors import ExitCode, UsageError
+from opsascode.proof import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -136,18 +139,11 @@ def _worst(cards: tuple[ScoreCard, ...]) -> str:
 
 def _tell(desk: GateDesk, words: GateWords, cards: tuple[ScoreCard, ...], about: Mapping[str, Json]) -> None:
     from opsascode.cli._gate_text import score_annotations, score_lines, score_markdown  # noqa: PLC0415 - keeps --help quick
-    from opsascode.cli._slo_gate import append, show  # noqa: PLC0415 - the two import each other
 
-    if words["summary"] is not None:
-        append(words["summary"], score_markdown(words["service"], cards))
     if desk.face.json:
         shown = json.dumps({**about, "cards": [each.to_json() for each in cards]})
     else:
         recorded = [] if about["entry"] is None else [f"recorded as ledger entry {about['entry']}, {about['id']}"]
         shown = "\n".join((*score_lines(cards), *recorded))
     show(shown, score_annotations(words["service"], cards), github=words["github"])
-
-
-def stamp(moment: datetime) -> str:
-    """Write a moment as records hold it."""
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    append_report(words["summary"], score_markdown(words["service"], cards))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from opsascode.cli._console import escape_line
+from opsascode.cli._files import write_file
 from opsascode.cli._options import format_option
 from opsascode.cli._slo_desk import SloDesk, read_moment, read_snapshots
 from opsascode.errors import ExitCode, UsageError
@@ -79,7 +80,7 @@ def _require_one_source(moment: str | None, save: Path | None, snapshot: Path | 
 def _save(path: Path, snapshots: Sequence[SloSnapshot]) -> None:
     from opsascode.slo import snapshots_json  # noqa: PLC0415 - keeps --help quick
 
-    path.write_text(json.dumps(snapshots_json(snapshots), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_file(path, json.dumps(snapshots_json(snapshots), indent=1, ensure_ascii=False) + "\n", "what was measured")
 
 
 def _without(policies: Sequence[ReliabilityPolicy], snapshots: Sequence[SloSnapshot]) -> list[str]:

@@ -7,7 +7,6 @@ only added to a version that lacks some, and only by somebody whose signature wo
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -16,7 +15,7 @@ import click
 
 from opsascode.cli._console import escape_line, wants_colour
 from opsascode.cli._options import format_option
-from opsascode.cli._signing import choose_person, sign_statement
+from opsascode.cli._signing import choose_person, consent, sign_statement
 from opsascode.cli._trust import chain_before, file_of, read_version, shown_path, write_version
 from opsascode.cli._trust_options import signing_options
 from opsascode.cli._trust_text import change_lines, root_lines
@@ -94,8 +93,8 @@ def sign_draft(face: Face, draft: Draft, words: SignWords | RootWords) -> int:
     signatory = choose_person(
         people, lambda each: _objection(draft, before, each), name=words["person"], file=words["key"]
     )
-    if not _confirmed(face, draft, signatory, agreed=words["yes"]):
-        click.echo("not confirmed: nothing was signed", err=True)
+    _show(face, draft)
+    if consent(face, signatory, "Sign", yes=words["yes"]) is None:
         return ExitCode.REFUSED
     envelope = sign_statement(draft.root.statement(), signatory.at_hand, onto=draft.envelope)
     made = Draft(root=draft.root, before=draft.before, file=draft.file, envelope=envelope)
@@ -197,20 +196,12 @@ def _objection(draft: Draft, signers: tuple[str, ...], person: Person) -> str:
     return ""
 
 
-def _confirmed(face: Face, draft: Draft, signatory: Signatory, *, agreed: bool) -> bool:
-    """Show what is signed, and ask."""
-    at_hand = signatory.at_hand
+def _show(face: Face, draft: Draft) -> None:
+    """Show what is signed."""
     if not face.json:
         first = not (draft.before and draft.before.roots)
         lines = root_lines(draft.root) if first or not draft.before else change_lines(draft.before, draft.root)
         click.echo("\n".join(lines), color=wants_colour())
-        who = f"{signatory.person.id} ({escape_line(signatory.person.name)})"
-        click.echo(f"\nSign as {who} with {at_hand.key.keyid} ({escape_line(at_hand.place)})")
-    if agreed:
-        return True
-    if not (os.isatty(0) and os.isatty(1)):
-        raise UsageError("nobody is here to ask whether this shall be signed", advice="look at it, then say -y")
-    return click.confirm("Sign this?", default=False)
 
 
 def _write(draft: Draft) -> None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
         ApprovalCode,
         ApprovalNeed,
         ApprovalVerdict,
-        Counted,
         judge_approvals,
     )
     from opsascode.policy._break_glass import (
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     )
     from opsascode.policy._change import (
         FORGE_REVIEW,
-        POLICY_APPROVAL,
         Change,
         ChangeStatement,
         ForgeReview,
@@ -53,12 +51,10 @@ if TYPE_CHECKING:
         classify,
     )
     from opsascode.policy._count import (
-        Needs,
         tally,
     )
     from opsascode.policy._diff import (
         FieldChange,
-        FileChange,
         PackDiff,
         diff_packs,
         effects_of,
@@ -70,9 +66,6 @@ if TYPE_CHECKING:
         Due,
         DueKind,
         due,
-    )
-    from opsascode.policy._effect import (
-        EffectLoss,
     )
     from opsascode.policy._explain import (
         Explanation,
@@ -96,10 +89,11 @@ if TYPE_CHECKING:
         GateOverride,
         OverrideCode,
         OverrideFault,
+        for_something_else,
         hear_override,
+        unknown_accounts,
     )
     from opsascode.policy._gate_question import (
-        GateCode,
         GateQuestion,
         GateReason,
         OpenIncident,
@@ -136,7 +130,6 @@ if TYPE_CHECKING:
     )
     from opsascode.policy._levels import (
         Finding,
-        Level,
         TransitionClass,
     )
     from opsascode.policy._lint import lint, lint_key
@@ -145,7 +138,6 @@ if TYPE_CHECKING:
         DecidingRule,
         Difference,
         GateJudged,
-        NotReplayed,
         PlanJudged,
         RecordKind,
         Replayable,
@@ -156,7 +148,6 @@ if TYPE_CHECKING:
         Asked,
     )
     from opsascode.policy._score import (
-        CriterionScore,
         CriterionValue,
         ScoreCard,
         ScoreVerdict,
@@ -180,43 +171,46 @@ if TYPE_CHECKING:
 
 __all__ = [
     "APPROVAL", "BREAK_GLASS_TYPE", "COOL_DOWN", "FORGE_REVIEW", "GATE_REQUEST", "MAX_LIFETIME", "MAX_REASON",
-    "PERMIT_LIFETIME", "POLICY_APPROVAL", "RATIFICATION_TYPE", "AcceptedReview", "Answer", "Approval", "ApprovalCode",
+    "PERMIT_LIFETIME", "RATIFICATION_TYPE", "AcceptedReview", "Answer", "Approval", "ApprovalCode",
     "ApprovalError", "ApprovalNeed", "ApprovalVerdict", "Asked", "BlastRadius", "BreakGlass", "BridgeError",
-    "BudgetSeen", "Candidate", "Change", "ChangeKind", "ChangeStatement", "Classification", "Counted", "CriterionScore",
+    "BudgetSeen", "Candidate", "Change", "ChangeKind", "ChangeStatement", "Classification",
     "CriterionValue", "Debt", "Debts", "DecidingRule", "Decision", "Difference", "Direction", "Due", "DueKind",
-    "EffectLoss", "Explanation", "FieldChange", "FileChange", "Finding", "ForgeReview", "GateAsked", "GateCode",
+    "Explanation", "FieldChange", "Finding", "ForgeReview", "GateAsked",
     "GateJudged", "GateOverride", "GateQuestion", "GateReason", "GateVerdict", "GlassDecision", "GuardrailExplained",
-    "Identities", "Level", "LoggedStatement", "Needs", "NoPolicyError", "NotReplayed", "OldState", "OpenIncident",
+    "Identities", "LoggedStatement", "NoPolicyError", "OldState", "OpenIncident",
     "OverrideCode", "OverrideFault", "PackDiff", "Permit", "PlanJudged", "Prepared", "PullRequest", "Ratification",
     "Reason", "RecordKind", "Refusal", "RejectedReview", "Replayable", "ReviewState", "RuleExplained", "Said",
     "ScoreCard", "ScoreVerdict", "SeenCheckpoint", "Simulation", "SloTaken", "Subject", "TransitionClass", "Trigger",
     "Trust", "Verdict", "approvals_asked", "change_of", "classify", "debts_of", "decide", "decide_gate", "diff_packs",
-    "due", "effects_of", "explain", "hear_all", "hear_override", "judge", "judge_approvals", "judge_break_glass",
-    "judge_ratification", "lint", "lint_key", "needs_of", "permit_covers", "policies_asked", "prepare",
-    "pull_request_of", "reviews_of", "roles_asked", "score", "services_asked", "simulate", "tally", "verify",
+    "due", "effects_of", "explain", "for_something_else", "hear_all", "hear_override", "judge", "judge_approvals",
+    "judge_break_glass", "judge_ratification", "lint", "lint_key", "needs_of", "permit_covers", "policies_asked",
+    "prepare", "pull_request_of", "reviews_of", "roles_asked", "score", "services_asked", "simulate", "tally",
+    "unknown_accounts", "verify",
 ]  # fmt: skip
 
 _ROOMS = {
     "_approval": (
-        "APPROVAL", "MAX_LIFETIME", "Answer", "Approval", "ApprovalCode", "ApprovalNeed", "ApprovalVerdict", "Counted",
+        "APPROVAL", "MAX_LIFETIME", "Answer", "Approval", "ApprovalCode", "ApprovalNeed", "ApprovalVerdict",
         "judge_approvals",
     ),
     "_break_glass": ("GlassDecision", "judge_break_glass", "judge_ratification"),
     "_bridge": ("AcceptedReview", "BridgeError", "PullRequest", "RejectedReview", "pull_request_of", "reviews_of"),
     "_change": (
-        "FORGE_REVIEW", "POLICY_APPROVAL", "Change", "ChangeStatement", "ForgeReview", "ReviewState", "Said",
+        "FORGE_REVIEW", "Change", "ChangeStatement", "ForgeReview", "ReviewState", "Said",
         "SeenCheckpoint",
     ),
     "_classify": ("Candidate", "Classification", "Identities", "OldState", "classify"),
-    "_count": ("Needs", "tally"),
-    "_diff": ("FieldChange", "FileChange", "PackDiff", "diff_packs", "effects_of"),
+    "_count": ("tally",),
+    "_diff": ("FieldChange", "PackDiff", "diff_packs", "effects_of"),
     "_direction": ("Direction",),
     "_due": ("Due", "DueKind", "due"),
-    "_effect": ("EffectLoss",),
     "_forms": ("MAX_REASON", "ApprovalError"),
     "_gate": ("GateVerdict", "NoPolicyError", "decide_gate", "policies_asked"),
-    "_gate_override": ("GATE_REQUEST", "GateAsked", "GateOverride", "OverrideCode", "OverrideFault", "hear_override"),
-    "_gate_question": ("GateCode", "GateQuestion", "GateReason", "OpenIncident", "Verdict"),
+    "_gate_override": (
+        "GATE_REQUEST", "GateAsked", "GateOverride", "OverrideCode", "OverrideFault", "for_something_else",
+        "hear_override", "unknown_accounts",
+    ),
+    "_gate_question": ("GateQuestion", "GateReason", "OpenIncident", "Verdict"),
     "_glass": (
         "BREAK_GLASS_TYPE", "RATIFICATION_TYPE", "BreakGlass", "Debt", "Debts", "LoggedStatement", "Ratification",
         "debts_of",
@@ -227,14 +221,14 @@ _ROOMS = {
         "permit_covers",
     ),
     "_judge": ("Prepared", "approvals_asked", "judge", "prepare", "roles_asked", "services_asked"),
-    "_levels": ("Finding", "Level", "TransitionClass"),
+    "_levels": ("Finding", "TransitionClass"),
     "_lint": ("lint", "lint_key"),
     "_replayed": (
-        "ChangeKind", "DecidingRule", "Difference", "GateJudged", "NotReplayed", "PlanJudged", "RecordKind",
+        "ChangeKind", "DecidingRule", "Difference", "GateJudged", "PlanJudged", "RecordKind",
         "Replayable", "Simulation", "SloTaken",
     ),
     "_say": ("Asked",),
-    "_score": ("CriterionScore", "CriterionValue", "ScoreCard", "ScoreVerdict", "score"),
+    "_score": ("CriterionValue", "ScoreCard", "ScoreVerdict", "score"),
     "_simulate": ("simulate",),
     "_transition": ("Decision", "Trust", "change_of", "decide", "hear_all", "needs_of", "verify"),
     "_trust_change": ("COOL_DOWN",),

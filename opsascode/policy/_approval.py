@@ -23,14 +23,9 @@ from opsascode.policy._forms import (
     NONCE_FORM,
     PERSON_FORM,
     ApprovalError,
-    matching,
-    moment_of,
-    parts_of,
-    stamp,
-    text_of,
 )
 from opsascode.policy._guardrail import Reason
-from opsascode.proof import PREDICATE_PREFIX, RUN_APPROVER, CodedProofError, Statement
+from opsascode.proof import PREDICATE_PREFIX, RUN_APPROVER, CodedProofError, JsonParts, Statement, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,27 +108,22 @@ class Approval:
         Raises:
             ApprovalError: it does not have exactly the parts of an approval, each of its form.
         """
-        found = statement.predicate
-        parts_of(found, _PARTS, "an approval")
-        if found["plan"] != statement.subject_digest:
+        parts = JsonParts.of(statement.predicate, ApprovalError, _PARTS)
+        if parts.value["plan"] != statement.subject_digest:
             raise ApprovalError("its subject is another plan than the one it speaks of")
-        try:
-            decision = Answer(found["decision"])
-        except ValueError:
-            raise ApprovalError("its decision is neither approve nor decline") from None
         return cls(
-            person=matching(found, "person", PERSON_FORM),
-            decision=decision,
-            reason=text_of(found, "reason", MAX_REASON),
-            plan=matching(found, "plan", DIGEST_FORM),
-            stage=matching(found, "stage", _STAGE),
-            run=None if found["run"] is None else text_of(found, "run", 64),
-            repository=text_of(found, "repository", 256),
-            role=None if found["role"] is None else matching(found, "role", PERSON_FORM),
-            requester=None if found["requester"] is None else text_of(found, "requester", 256),
-            issued=moment_of(found, "issued"),
-            expires=moment_of(found, "expires"),
-            nonce=matching(found, "nonce", NONCE_FORM),
+            person=parts.matching("person", PERSON_FORM),
+            decision=parts.word("decision", Answer),
+            reason=parts.text("reason", MAX_REASON),
+            plan=parts.matching("plan", DIGEST_FORM),
+            stage=parts.matching("stage", _STAGE),
+            run=parts.maybe("run", parts.line, 64),
+            repository=parts.line("repository"),
+            role=parts.maybe("role", parts.matching, PERSON_FORM),
+            requester=parts.maybe("requester", parts.line),
+            issued=parts.moment("issued"),
+            expires=parts.moment("expires"),
+            nonce=parts.matching("nonce", NONCE_FORM),
         )
 
 

@@ -24,17 +24,10 @@ from opsascode.policy._forms import (
     PERSON_FORM,
     ApprovalError,
     honest_text_of,
-    matching,
-    moment_of,
-    number_of,
-    parts_of,
-    stamp,
-    text_of,
 )
-from opsascode.proof import PREDICATE_PREFIX, Statement, canonical_bytes, sha256_digest
+from opsascode.proof import PREDICATE_PREFIX, JsonParts, Statement, canonical_bytes, sha256_digest, stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
     from opsascode.proof import Json
@@ -102,18 +95,16 @@ class Change:
         Raises:
             ApprovalError: it does not have exactly the parts of a change, each of its form.
         """
-        if not isinstance(found, dict):
-            raise ApprovalError("its change is no object")
-        parts_of(found, _CHANGE_PARTS, "a change")
+        parts = JsonParts.of(found, ApprovalError, _CHANGE_PARTS, what="its change")
         return cls(
-            repository=matching(found, "repository", DIGEST_FORM),
-            ref=matching(found, "ref", _REF_FORM),
-            base_commit=None if found["base_commit"] is None else matching(found, "base_commit", COMMIT_FORM),
-            base_scope=matching(found, "base_scope", DIGEST_FORM),
-            target_scope=matching(found, "target_scope", DIGEST_FORM),
-            classes=_classes(found["classes"]),
-            root_version=number_of(found, "root_version", least=1),
-            root_digest=matching(found, "root_digest", DIGEST_FORM),
+            repository=parts.matching("repository", DIGEST_FORM),
+            ref=parts.matching("ref", _REF_FORM),
+            base_commit=parts.maybe("base_commit", parts.matching, COMMIT_FORM),
+            base_scope=parts.matching("base_scope", DIGEST_FORM),
+            target_scope=parts.matching("target_scope", DIGEST_FORM),
+            classes=_classes(parts.value["classes"]),
+            root_version=parts.number("root_version", least=1),
+            root_digest=parts.matching("root_digest", DIGEST_FORM),
         )
 
 
@@ -163,22 +154,17 @@ class ChangeStatement:
         Raises:
             ApprovalError: it does not have exactly the parts of such a statement, each of its form.
         """
-        found = statement.predicate
-        parts_of(found, _STATEMENT_PARTS, "a statement about a change")
-        try:
-            decision = Said(text_of(found, "decision"))
-        except ValueError:
-            raise ApprovalError("its decision is none of propose, approve and decline") from None
+        parts = JsonParts.of(statement.predicate, ApprovalError, _STATEMENT_PARTS)
         return cls(
-            person=matching(found, "person", PERSON_FORM),
-            decision=decision,
+            person=parts.matching("person", PERSON_FORM),
+            decision=parts.word("decision", Said),
             change=subject_change(statement),
-            reason=honest_text_of(found, "reason"),
-            effects=matching(found, "effects", DIGEST_FORM),
-            issued=moment_of(found, "issued"),
-            expires=moment_of(found, "expires"),
-            nonce=matching(found, "nonce", NONCE_FORM),
-            checkpoint=_checkpoint(found["checkpoint"]),
+            reason=honest_text_of(parts, "reason"),
+            effects=parts.matching("effects", DIGEST_FORM),
+            issued=parts.moment("issued"),
+            expires=parts.moment("expires"),
+            nonce=parts.matching("nonce", NONCE_FORM),
+            checkpoint=parts.maybe("checkpoint", lambda key: _seen(parts.object(key, _CHECKPOINT_PARTS))),
         )
 
 
@@ -225,27 +211,22 @@ class ForgeReview:
         Raises:
             ApprovalError: it does not have exactly the parts of such a statement, each of its form.
         """
-        found = statement.predicate
-        parts_of(found, _REVIEW_PARTS, "a review")
-        try:
-            state = ReviewState(text_of(found, "state"))
-        except ValueError:
-            raise ApprovalError("its state is neither approved nor changes_requested") from None
+        parts = JsonParts.of(statement.predicate, ApprovalError, _REVIEW_PARTS)
         change = subject_change(statement)
-        if found["ref"] != change.ref:
+        if parts.value["ref"] != change.ref:
             raise ApprovalError("its ref is another than that of its change")
         return cls(
             change=change,
-            forge=matching(found, "forge", _FORGE_FORM),
-            user=number_of(found, "user", least=1),
-            login=text_of(found, "login", 64),
-            review=number_of(found, "review", least=1),
-            commit=matching(found, "commit", COMMIT_FORM),
-            state=state,
-            repository=text_of(found, "repository"),
+            forge=parts.matching("forge", _FORGE_FORM),
+            user=parts.number("user", least=1),
+            login=parts.line("login", 64),
+            review=parts.number("review", least=1),
+            commit=parts.matching("commit", COMMIT_FORM),
+            state=parts.word("state", ReviewState),
+            repository=parts.line("repository"),
             ref=change.ref,
-            issued=moment_of(found, "issued"),
-            expires=moment_of(found, "expires"),
+            issued=parts.moment("issued"),
+            expires=parts.moment("expires"),
         )
 
 
@@ -291,18 +272,9 @@ def _classes(found: Json) -> tuple[str, ...]:
     return tuple(known)
 
 
-def _checkpoint(found: Json) -> SeenCheckpoint | None:
-    if found is None:
-        return None
-    if not isinstance(found, dict):
-        raise ApprovalError("its checkpoint is no object")
-    parts_of(found, _CHECKPOINT_PARTS, "a checkpoint")
-    return _seen(found)
-
-
-def _seen(found: Mapping[str, Json]) -> SeenCheckpoint:
+def _seen(parts: JsonParts) -> SeenCheckpoint:
     return SeenCheckpoint(
-        origin=text_of(found, "origin"),
-        size=number_of(found, "size", least=0),
-        root=matching(found, "root", _ROOT_FORM),
+        origin=parts.line("origin"),
+        size=parts.number("size", least=0),
+        root=parts.matching("root", _ROOT_FORM),
     )

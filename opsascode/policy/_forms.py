@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from opsascode.errors import ProofError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from opsascode.proof import Json
+    from opsascode.proof import JsonParts
 
 CLOCK_TOLERANCE: Final = timedelta(minutes=1)
 """How far ahead the clock of an approver's machine may be."""
@@ -29,7 +27,6 @@ DIGEST_FORM: Final = re.compile("sha256:[0-9a-f]{64}")
 NONCE_FORM: Final = re.compile("[0-9a-f]{32}")
 COMMIT_FORM: Final = re.compile("[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
-_STAMP: Final = "%Y-%m-%dT%H:%M:%SZ"
 _MOST: Final = 256
 
 
@@ -37,61 +34,12 @@ class ApprovalError(ProofError):
     """A signed statement does not have the form of what it says it is."""
 
 
-def parts_of(found: Mapping[str, Json], parts: frozenset[str], what: str) -> None:
-    """Refuse a statement with a part too many or too few."""
-    if found.keys() != parts:
-        raise ApprovalError(f"it does not have exactly the parts of {what}")
-
-
-def text_of(found: Mapping[str, Json], key: str, most: int = _MOST) -> str:
-    """Read a text; only a reason may hold line breaks."""
-    value = found[key]
-    if not isinstance(value, str) or len(value) > most:
-        raise ApprovalError(f"its {key} is no text of at most {most} characters")
-    if key != "reason" and not value.isprintable():
-        raise ApprovalError(f"its {key} holds a character that cannot be shown")
-    return value
-
-
-def honest_text_of(found: Mapping[str, Json], key: str) -> str:
+def honest_text_of(parts: JsonParts, key: str) -> str:
     """Read a reason that is what it looks like: no control character, nothing that turns or hides text."""
-    value = text_of(found, key, MAX_REASON)
+    value = parts.text(key, MAX_REASON)
     if hidden_in(value):
         raise ApprovalError(f"its {key} holds a character that changes how the rest is read")
     return value
-
-
-def matching(found: Mapping[str, Json], key: str, form: re.Pattern[str]) -> str:
-    """Read a text of one form."""
-    value = text_of(found, key)
-    if not form.fullmatch(value):
-        raise ApprovalError(f"its {key} is not of the form it must have")
-    return value
-
-
-def number_of(found: Mapping[str, Json], key: str, *, least: int) -> int:
-    """Read an integer."""
-    value = found[key]
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ApprovalError(f"its {key} is no whole number from {least}")
-    return value
-
-
-def moment_of(found: Mapping[str, Json], key: str) -> datetime:
-    """Read a time, to the second, in UTC."""
-    value = text_of(found, key, 20)
-    try:
-        moment = datetime.strptime(value, _STAMP).replace(tzinfo=UTC)
-    except ValueError:
-        raise ApprovalError(f"its {key} is no time such as 2026-01-31T12:00:00Z") from None
-    if stamp(moment) != value:
-        raise ApprovalError(f"its {key} is not written the one way a time is")
-    return moment
-
-
-def stamp(moment: datetime) -> str:
-    """Write a time the one way it is written."""
-    return moment.astimezone(UTC).strftime(_STAMP)
 
 
 def hidden_in(text: str) -> bool:

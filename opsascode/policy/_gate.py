@@ -3,7 +3,8 @@
 Rules: each policy of the service is asked by itself, and the worst answer counts. Every reason is given at once, with
 its figures, its place in the document and what would change it. What is not known is never taken for good: it is a
 reason of its own, and the verdict says whether the gate fails closed or open. A change of an exempt class passes with
-the reasons shown. An override counts only for the service, the class and the reasons that its people were shown.
+the reasons shown. An override counts only for the service, the class, the change and the reasons that its people were
+shown.
 
 Not here: measuring (`slo`), finding the reasons (`_gate_reasons`), who signed an override (`_gate_override`), scoring
 after a change (`_score`).
@@ -16,11 +17,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from opsascode.errors import UsageError
-from opsascode.policy._forms import stamp
-from opsascode.policy._gate_override import GateOverride, OverrideCode, OverrideFault
+from opsascode.policy._gate_override import GateOverride, OverrideCode, OverrideFault, for_something_else
 from opsascode.policy._gate_question import GateCode, GateQuestion, GateReason, OpenIncident, Verdict, worst
 from opsascode.policy._gate_reasons import reasons_of, unknown_words
-from opsascode.proof import RUN_APPROVER
+from opsascode.proof import RUN_APPROVER, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -185,12 +185,9 @@ def _objections(
     elif len(override.by) < needed.required:
         message = f"{len(override.by)} of {needed.required} people agreed"
         yield no(code=OverrideCode.PEOPLE, message=message)
-    if override.service != question.service:
-        message = f"it is for the service {override.service}, not {question.service}"
-        yield no(code=OverrideCode.SERVICE, message=message)
-    if override.change_class != question.change_class:
-        message = f"it is for changes of class {override.change_class}, not {question.change_class}"
-        yield no(code=OverrideCode.CHANGE_CLASS, message=message)
+    elsewhere = for_something_else(override, question)
+    if elsewhere is not None:
+        yield elsewhere
     if override.until <= now:
         message = f"it ended at {override.until:%Y-%m-%d %H:%M:%S} UTC"
         yield no(code=OverrideCode.EXPIRED, message=message, mend="ask again")

@@ -1,7 +1,9 @@
 """Did enough people agree to let this change out although its gate blocks?
 
-What they agree to is the blocked verdict itself, whose digest they sign: for one service, one class of changes and one
-set of reasons, in one repository. It is judged like every other approval (`_approval`): a person counts once, whoever
+What they agree to is the blocked verdict itself, whose digest they sign: for one change of one service, of one class,
+and one set of reasons, in one repository. A change is what `--change` names it, letter by letter. Where nothing was
+named, people agreed to what nobody named: that lets no named change through, nor does a named one let through what
+does not say its name. It is judged like every other approval (`_approval`): a person counts once, whoever
 asked does not count, one refusal is enough. It ends when the policy says, counted from the verdict that was shown, or
 when the first of the signatures ends.
 
@@ -10,15 +12,16 @@ Not here: where requests and signatures come from (`run`), what an override lets
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from opsascode.errors import UsageError
-from opsascode.policy._approval import judge_approvals
-from opsascode.policy._forms import CLOCK_TOLERANCE, stamp
-from opsascode.policy._gate_json import moment_in, object_in, objects_in, text_in
+from opsascode.policy._approval import ApprovalCode, judge_approvals
+from opsascode.policy._forms import CLOCK_TOLERANCE
 from opsascode.policy._gate_question import reason_key
+from opsascode.proof import JsonParts, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +33,23 @@ if TYPE_CHECKING:
 
 GATE_REQUEST: Final = "opsascode/gate/v1"
 """The format of a blocked verdict as people are shown it."""
+_SHOWN: Final = 100
+
+
+class GateSubject(Protocol):
+    """What a gate is asked about: one change, of one class, of one service."""
+
+    @property
+    def service(self) -> str:
+        """Which service changes."""
+
+    @property
+    def change_class(self) -> str:
+        """What kind of change it is."""
+
+    @property
+    def change(self) -> str:
+        """What is to go out, in the words of who asks; empty where they named nothing."""
 
 
 class OverrideCode(StrEnum):
@@ -39,6 +59,7 @@ class OverrideCode(StrEnum):
     REPOSITORY = "E_GATE_REPO"
     SERVICE = "E_GATE_SERVICE"
     CHANGE_CLASS = "E_GATE_CLASS"
+    CHANGE = "E_GATE_CHANGE"
     NEW_REASON = "E_GATE_REASON"
     EXPIRED = "E_GATE_EXPIRED"
     NOT_YET = "E_GATE_NOT_YET"
@@ -55,6 +76,7 @@ class GateOverride:
     id: str
     service: str
     change_class: str
+    change: str
     keys: frozenset[str]
     by: tuple[str, ...]
     approvals: tuple[str, ...]
@@ -66,6 +88,7 @@ class GateOverride:
             "id": self.id,
             "service": self.service,
             "change_class": self.change_class,
+            "change": self.change,
             "reasons": [*sorted(self.keys)],
             "by": list(self.by),
             "approvals": list(self.approvals),
@@ -96,6 +119,7 @@ class GateAsked:
     repository: str
     service: str
     change_class: str
+    change: str
     keys: frozenset[str]
     asked: datetime
     until: datetime
@@ -109,22 +133,36 @@ class GateAsked:
         """
         if found.get("format") != GATE_REQUEST:
             raise UsageError(f"it is not of format {GATE_REQUEST}")
-        reasons = [object_in(each, "a reason") for each in objects_in(found, "reasons")]
+        parts = JsonParts.of(found, UsageError)
         # Of a reason counts what people read, so its name is made of that, and not taken from beside it.
         keys = frozenset(
-            reason_key(*(text_in(each, part) for part in ("code", "policy", "about")))
-            for each in reasons
-            if each.get("effect") == "block"
+            reason_key(*(each.text(part) for part in ("code", "policy", "about")))
+            for each in parts.objects("reasons")
+            if each.value.get("effect") == "block"
         )
         return cls(
-            id=text_in(found, "gate"),
-            repository=text_in(found, "repository"),
-            service=text_in(found, "service"),
-            change_class=text_in(found, "change_class"),
+            id=parts.text("gate"),
+            repository=parts.text("repository"),
+            service=parts.text("service"),
+            change_class=parts.text("change_class"),
+            change=parts.text("change"),
             keys=keys,
-            asked=moment_in(found, "asked"),
-            until=moment_in(found, "until"),
+            asked=parts.moment("asked"),
+            until=parts.moment("until"),
         )
+
+
+def unknown_accounts(people: People, accounts: Sequence[str]) -> OverrideFault | None:
+    """Say why nobody's answer can count for what these accounts ask; None where a person is behind each of them."""
+    unknown = [each for each in dict.fromkeys(accounts) if not people.behind(each)]
+    if not unknown:
+        return None
+    named = " and ".join(map(repr, unknown))
+    word, it = ("account", "it") if len(unknown) == 1 else ("accounts", "them")
+    message = f"nobody's answer would count: this is asked as {named}, and no person of the trust root has the {word}"
+    words = " ".join(f"--account {shlex.quote(f'PERSON={each}')}" for each in unknown)
+    mend = f"give {it} to who works under {it}: opsascode trust propose {words}; once that version holds, ask again"
+    return OverrideFault(id="", code=ApprovalCode.REQUESTER, message=message, mend=mend)
 
 
 def hear_override(
@@ -146,11 +184,34 @@ def hear_override(
         id=name,
         service=asked.service,
         change_class=asked.change_class,
+        change=asked.change,
         keys=asked.keys,
         by=tuple(each.person for each in verdict.counted),
         approvals=tuple(each.digest for each in verdict.counted),
         until=min(_end(asked, need), *(each.expires for each in verdict.counted)),
     )
+
+
+def for_something_else(given: GateAsked | GateOverride, question: GateSubject) -> OverrideFault | None:
+    """Say why what people were asked, or agreed to, is about another question than this one; None where it is not."""
+    if given.service != question.service:
+        code, message = OverrideCode.SERVICE, f"it is for the service {given.service}, not {question.service}"
+    elif given.change_class != question.change_class:
+        message = f"it is for changes of class {given.change_class}, not {question.change_class}"
+        code = OverrideCode.CHANGE_CLASS
+    elif given.change != question.change:
+        message = f"it is for {_named(given.change)}, not for {_named(question.change)}"
+        code = OverrideCode.CHANGE
+    else:
+        return None
+    return OverrideFault(id=given.id, code=code, message=message, mend="people must agree to this one too")
+
+
+def _named(change: str) -> str:
+    """Name a change, apart from others: with its length where it is too long to be shown."""
+    if not change:
+        return "a gate asked without --change"
+    return f"the change {change[:_SHOWN]!r}" + (f"… of {len(change)} characters" if len(change) > _SHOWN else "")
 
 
 def _misplaced(asked: GateAsked, need: ApprovalNeed) -> OverrideFault | None:

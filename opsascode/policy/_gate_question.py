@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Final
 
-from opsascode.policy._forms import stamp
-from opsascode.policy._gate_json import moment_in, number_in, object_in, objects_in, text_in
+from opsascode.errors import UsageError
+from opsascode.proof import JsonParts, stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,14 +75,14 @@ class OpenIncident:
         Raises:
             UsageError: it is not the JSON of an incident.
         """
-        parts = object_in(found, "an incident")
+        parts = JsonParts.of(found, UsageError, what="an incident")
         return cls(
-            id=text_in(parts, "id"),
-            service=text_in(parts, "service"),
-            rank=number_in(parts, "rank"),
-            title=text_in(parts, "title"),
-            opened=moment_in(parts, "opened"),
-            by=text_in(parts, "by"),
+            id=parts.text("id"),
+            service=parts.text("service"),
+            rank=parts.number("rank"),
+            title=parts.text("title"),
+            opened=parts.moment("opened"),
+            by=parts.text("by"),
         )
 
 
@@ -121,14 +121,14 @@ class GateQuestion:
         """
         from opsascode.slo import SloSnapshot  # noqa: PLC0415 - reading back is rare
 
-        parts = object_in(found, "a gate's question")
+        parts = JsonParts.of(found, UsageError, what="a gate's question")
         return cls(
-            service=text_in(parts, "service"),
-            change_class=text_in(parts, "change_class"),
-            snapshots=tuple(SloSnapshot.of_json(each) for each in objects_in(parts, "snapshots")),
-            incidents=tuple(OpenIncident.of_json(each) for each in objects_in(parts, "incidents")),
-            asked=moment_in(parts, "asked"),
-            change=text_in(parts, "change"),
+            service=parts.text("service"),
+            change_class=parts.text("change_class"),
+            snapshots=tuple(SloSnapshot.of_json(each) for each in parts.items("snapshots")),
+            incidents=tuple(OpenIncident.of_json(each) for each in parts.items("incidents")),
+            asked=parts.moment("asked"),
+            change=parts.text("change"),
         )
 
 

@@ -20,15 +20,11 @@ from opsascode.policy._forms import (
     PERSON_FORM,
     ApprovalError,
     honest_text_of,
-    matching,
-    moment_of,
-    parts_of,
-    stamp,
 )
-from opsascode.proof import PREDICATE_PREFIX, Statement
+from opsascode.proof import PREDICATE_PREFIX, JsonParts, Statement, stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from opsascode.proof import Json
 
@@ -84,21 +80,20 @@ class BreakGlass:
         Raises:
             ApprovalError: it does not have exactly the parts of such a statement, each of its form.
         """
-        found = statement.predicate
-        parts_of(found, _GLASS_PARTS, "a broken glass")
-        reason = honest_text_of(found, "reason")
+        parts = JsonParts.of(statement.predicate, ApprovalError, _GLASS_PARTS)
+        reason = honest_text_of(parts, "reason")
         if not reason.strip():
             raise ApprovalError("it gives no reason")
         return cls(
-            person=matching(found, "person", PERSON_FORM),
-            incident=matching(found, "incident", _INCIDENT_FORM),
+            person=parts.matching("person", PERSON_FORM),
+            incident=parts.matching("incident", _INCIDENT_FORM),
             change=subject_change(statement),
-            paths=_texts(found, "paths"),
-            hosts=_texts(found, "hosts"),
+            paths=_names(parts, "paths"),
+            hosts=_names(parts, "hosts"),
             reason=reason,
-            issued=moment_of(found, "issued"),
-            expires=moment_of(found, "expires"),
-            nonce=matching(found, "nonce", NONCE_FORM),
+            issued=parts.moment("issued"),
+            expires=parts.moment("expires"),
+            nonce=parts.matching("nonce", NONCE_FORM),
         )
 
     def covers(self, host: str, now: datetime) -> bool:
@@ -141,17 +136,16 @@ class Ratification:
         Raises:
             ApprovalError: it does not have exactly the parts of such a statement, each of its form.
         """
-        found = statement.predicate
-        parts_of(found, _RATIFICATION_PARTS, "a ratification")
-        if found["glass"] != statement.subject_digest:
+        parts = JsonParts.of(statement.predicate, ApprovalError, _RATIFICATION_PARTS)
+        if parts.value["glass"] != statement.subject_digest:
             raise ApprovalError("its subject is another statement than the one it ratifies")
         return cls(
-            person=matching(found, "person", PERSON_FORM),
-            glass=matching(found, "glass", DIGEST_FORM),
-            reason=honest_text_of(found, "reason"),
-            issued=moment_of(found, "issued"),
-            expires=moment_of(found, "expires"),
-            nonce=matching(found, "nonce", NONCE_FORM),
+            person=parts.matching("person", PERSON_FORM),
+            glass=parts.matching("glass", DIGEST_FORM),
+            reason=honest_text_of(parts, "reason"),
+            issued=parts.moment("issued"),
+            expires=parts.moment("expires"),
+            nonce=parts.matching("nonce", NONCE_FORM),
         )
 
 
@@ -163,15 +157,14 @@ _GLASS_PARTS: Final = frozenset(
 _RATIFICATION_PARTS: Final = frozenset({"person", "glass", "reason", "issued", "expires", "nonce"})
 
 
-def _texts(found: Mapping[str, Json], key: str) -> tuple[str, ...]:
+def _names(parts: JsonParts, key: str) -> tuple[str, ...]:
     """Read a list of names: sorted, each once, none that looks like something else."""
-    value = found[key]
-    texts = [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
-    if not texts or texts != value or texts != sorted(set(texts)) or len(texts) > _MOST_NAMES:
+    names = parts.texts(key, _MOST_TEXT)
+    if list(names) != sorted(set(names)) or not 1 <= len(names) <= _MOST_NAMES:
         raise ApprovalError(f"its {key} are no sorted list of 1 to {_MOST_NAMES} names")
-    if any(not each or len(each) > _MOST_TEXT or not each.isprintable() for each in texts):
+    if any(not each or not each.isprintable() for each in names):
         raise ApprovalError(f"its {key} hold a name that cannot be shown")
-    return tuple(texts)
+    return names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from decimal import Decimal, InvalidOperation
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from opsascode.errors import UsageError
+from opsascode.proof import JsonParts
 from opsascode.repo import ApprovalsAsked, BudgetLevel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
+    from decimal import Decimal
 
     from opsascode.errors import Position
     from opsascode.proof import Json
@@ -127,12 +128,10 @@ class Subject:
         Raises:
             UsageError: it is not the JSON of a subject.
         """
-        if not isinstance(found, dict) or not found.keys() >= _KEYS:
-            raise UsageError("this is not the record of a judged plan: it lacks parts")
-        try:
-            return _read(found)
-        except (ValueError, TypeError, KeyError, AttributeError, InvalidOperation) as error:
-            raise UsageError(f"this is not the record of a judged plan: {error}") from error
+        parts = JsonParts.of(found, _no_subject)
+        if not parts.value.keys() >= _KEYS:
+            raise _no_subject("it lacks parts")
+        return _read(parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,71 +179,42 @@ def permit_covers(permit: Permit, plan_digest: str, *, now: datetime) -> bool:
     return permit.plan_digest == plan_digest and permit.issued <= now < permit.expires
 
 
-def _read(found: dict[str, Json]) -> Subject:
-    limits, labels, budgets = _mapping(found["limits"]), _mapping(found["labels"]), _mapping(found["budgets"])
+def _read(parts: JsonParts) -> Subject:
+    limits, labels, budgets = parts.object("limits"), parts.object("labels"), parts.object("budgets")
     return Subject(
-        plan_digest=_text(found["plan"]),
-        runbook=_text(found["runbook"]),
-        labels={key: _text(value) for key, value in labels.items()},
+        plan_digest=parts.text("plan"),
+        runbook=parts.text("runbook"),
+        labels={key: labels.text(key) for key in labels.value},
         blast_radius=BlastRadius(
-            max_hosts=None if limits["max_hosts"] is None else _number(limits["max_hosts"]),
-            max_percent=None if limits["max_percent"] is None else Decimal(_text(limits["max_percent"])),
+            max_hosts=limits.maybe("max_hosts", limits.number),
+            max_percent=limits.maybe("max_percent", limits.decimal),
         ),
-        host_count=_number(found["hosts"]),
-        inventory_total=_number(found["total"]),
-        groups=frozenset(_texts(found["groups"])),
-        environments=frozenset(_texts(found["environments"])),
-        tags=frozenset(_texts(found["tags"])),
-        modules=frozenset(_texts(found["modules"])),
-        opaque=_texts(found["opaque"]),
-        dirty=found["dirty"] is True,
-        trigger=Trigger(_text(found["trigger"])),
-        account=_text(found["account"]),
-        roles=frozenset(_texts(found["roles"])),
-        predicts=found["predicts"] is True,
-        undoes=found["undoes"] is True,
-        approvals=tuple(map(_approvals, _list(found["approvals"]))),
-        budgets={service: _budget(seen) for service, seen in budgets.items()},
-        partial=found.get("partial") is True,
+        host_count=parts.number("hosts"),
+        inventory_total=parts.number("total"),
+        groups=frozenset(parts.texts("groups")),
+        environments=frozenset(parts.texts("environments")),
+        tags=frozenset(parts.texts("tags")),
+        modules=frozenset(parts.texts("modules")),
+        opaque=parts.texts("opaque"),
+        dirty=parts.value["dirty"] is True,
+        trigger=parts.word("trigger", Trigger),
+        account=parts.text("account"),
+        roles=frozenset(parts.texts("roles")),
+        predicts=parts.value["predicts"] is True,
+        undoes=parts.value["undoes"] is True,
+        approvals=tuple(map(_approvals, parts.objects("approvals"))),
+        budgets={service: _budget(budgets.object(service)) for service in budgets.value},
+        partial=parts.value.get("partial") is True,
     )
 
 
-def _approvals(found: Json) -> ApprovalsAsked:
-    parts = _mapping(found)
-    role = parts["role"]
-    return ApprovalsAsked(required=_number(parts["required"]), role=None if role is None else _text(role))
+def _approvals(parts: JsonParts) -> ApprovalsAsked:
+    return ApprovalsAsked(required=parts.number("required"), role=parts.maybe("role", parts.text))
 
 
-def _budget(found: Json) -> BudgetSeen:
-    parts = _mapping(found)
-    consumed = parts["consumed"]
-    level = BudgetLevel(_text(parts["level"]))
-    return BudgetSeen(level=level, consumed=None if consumed is None else Decimal(_text(consumed)))
+def _budget(parts: JsonParts) -> BudgetSeen:
+    return BudgetSeen(level=parts.word("level", BudgetLevel), consumed=parts.maybe("consumed", parts.decimal))
 
 
-def _mapping(found: Json) -> dict[str, Json]:
-    if not isinstance(found, dict):
-        raise TypeError("a part of it is no object")
-    return found
-
-
-def _list(found: Json) -> list[Json]:
-    if not isinstance(found, list):
-        raise TypeError("a part of it is no list")
-    return found
-
-
-def _texts(found: Json) -> tuple[str, ...]:
-    return tuple(map(_text, _list(found)))
-
-
-def _text(found: Json) -> str:
-    if not isinstance(found, str):
-        raise TypeError("a part of it is no text")
-    return found
-
-
-def _number(found: Json) -> int:
-    if isinstance(found, bool) or not isinstance(found, int):
-        raise TypeError("a part of it is no whole number")
-    return found
+def _no_subject(why: str) -> UsageError:
+    return UsageError(f"this is not the record of a judged plan: {why}")

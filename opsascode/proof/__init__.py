@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from opsascode.proof._canonical import Json, canonical_bytes, parse_strict, sha256_digest
-    from opsascode.proof._codes import Code, CodedLedgerError, CodedProofError, Fault
+    from opsascode.proof._codes import Code, CodedLedgerError, CodedProofError
     from opsascode.proof._cosign import (
         AddCheckpoint,
         Cosignature,
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
         add_lines,
         cosign,
         cosignatures,
-        cosigner_vkey,
         newest_word,
-        read_cosigner_vkey,
         read_request,
         require_quorum,
     )
@@ -40,13 +38,14 @@ if TYPE_CHECKING:
         statement_payload,
         wrap,
     )
-    from opsascode.proof._fork import ForkProof, is_fork, verify_fork, write_fork
-    from opsascode.proof._handover import HANDOVER_TYPE, Handover, TeamFold, TeamKeys, hand_over
-    from opsascode.proof._keys import PublicKey, Signer, Verifier, ensure_machine_key, load_signer
-    from opsascode.proof._ledger import Entry, Ledger
+    from opsascode.proof._fork import is_fork, verify_fork, write_fork
+    from opsascode.proof._handover import Handover, TeamFold, TeamKeys, hand_over
+    from opsascode.proof._json_parts import JsonParts, read_stamp, stamp
+    from opsascode.proof._keys import PublicKey, Signer, ensure_machine_key, load_signer
+    from opsascode.proof._ledger import Ledger
     from opsascode.proof._note import Checkpoint, NoteKey, open_checkpoint, read_checkpoint
     from opsascode.proof._reader import Bookmark, LedgerReader, LoggedRecord
-    from opsascode.proof._receipt import Attachment, ProvenRecord, ReceiptVerdict, make_receipt, verify_receipt
+    from opsascode.proof._receipt import ProvenRecord, ReceiptVerdict, make_receipt, verify_receipt
     from opsascode.proof._root import ROOT_TYPE, TrustRoot
     from opsascode.proof._root_chain import SignedRoot, TrustChain, pending_root, read_chain
     from opsascode.proof._root_changes import RootChange, loosens, meet, root_changes
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
     from opsascode.proof._root_parts import (
         BREAK_GLASS,
         DEFAULT_PROTECTED,
-        DEFAULT_REF,
         POLICY_APPROVER,
         ROLLBACK_APPROVER,
         ROOT_ROLE,
@@ -70,17 +68,15 @@ if TYPE_CHECKING:
         teams_among,
     )
     from opsascode.proof._root_rules import root_faults
-    from opsascode.proof._sshsig import APPROVAL_NAMESPACE, PersonKey, armor, dearmor, open_by_person, signed_key
+    from opsascode.proof._sshsig import APPROVAL_NAMESPACE, PersonKey, armor, dearmor, open_by_person
     from opsascode.proof._team_log import LedgerForkError, TeamLog, TeamRecord
     from opsascode.proof._tlog import verify_proof
-    from opsascode.proof._verify import LedgerVerdict, verify_ledger
+    from opsascode.proof._verify import verify_ledger
 
 __all__ = [
     "APPROVAL_NAMESPACE",
     "BREAK_GLASS",
     "DEFAULT_PROTECTED",
-    "DEFAULT_REF",
-    "HANDOVER_TYPE",
     "MAX_ENVELOPE",
     "PAYLOAD_TYPE",
     "POLICY_APPROVER",
@@ -91,7 +87,6 @@ __all__ = [
     "RUN_APPROVER",
     "TRUST_SCOPE",
     "AddCheckpoint",
-    "Attachment",
     "Bookmark",
     "Checkpoint",
     "Code",
@@ -99,16 +94,13 @@ __all__ = [
     "CodedProofError",
     "Cosignature",
     "Distrust",
-    "Entry",
-    "Fault",
-    "ForkProof",
     "Handover",
     "Json",
+    "JsonParts",
     "KeyPurpose",
     "Ledger",
     "LedgerForkError",
     "LedgerReader",
-    "LedgerVerdict",
     "LoggedRecord",
     "MachineRole",
     "NoteKey",
@@ -131,7 +123,6 @@ __all__ = [
     "TrustedKey",
     "TrustedMachine",
     "TrustedPerson",
-    "Verifier",
     "Witness",
     "WitnessRefusedError",
     "add_lines",
@@ -140,7 +131,6 @@ __all__ = [
     "canonical_bytes",
     "cosign",
     "cosignatures",
-    "cosigner_vkey",
     "dearmor",
     "ensure_machine_key",
     "hand_over",
@@ -160,15 +150,15 @@ __all__ = [
     "pre_authentication",
     "read_chain",
     "read_checkpoint",
-    "read_cosigner_vkey",
     "read_request",
+    "read_stamp",
     "read_unverified",
     "require_quorum",
     "root_changes",
     "root_faults",
     "seal",
     "sha256_digest",
-    "signed_key",
+    "stamp",
     "statement_payload",
     "teams_among",
     "verify_fork",
@@ -181,36 +171,37 @@ __all__ = [
 
 _ROOMS = {
     "_canonical": ("Json", "canonical_bytes", "parse_strict", "sha256_digest"),
-    "_codes": ("Code", "CodedLedgerError", "CodedProofError", "Fault"),
+    "_codes": ("Code", "CodedLedgerError", "CodedProofError"),
     "_envelope": (
         "MAX_ENVELOPE", "PAYLOAD_TYPE", "PREDICATE_PREFIX", "Record", "Statement", "open_envelope", "payload_digest",
         "pre_authentication", "read_unverified", "seal", "statement_payload", "wrap",
     ),
-    "_keys": ("PublicKey", "Signer", "Verifier", "ensure_machine_key", "load_signer"),
-    "_ledger": ("Entry", "Ledger"),
+    "_json_parts": ("JsonParts", "read_stamp", "stamp"),
+    "_keys": ("PublicKey", "Signer", "ensure_machine_key", "load_signer"),
+    "_ledger": ("Ledger",),
     "_note": ("read_checkpoint", "Checkpoint", "NoteKey", "open_checkpoint"),
     "_reader": ("Bookmark", "LedgerReader", "LoggedRecord"),
-    "_receipt": ("Attachment", "ProvenRecord", "ReceiptVerdict", "make_receipt", "verify_receipt"),
+    "_receipt": ("ProvenRecord", "ReceiptVerdict", "make_receipt", "verify_receipt"),
     "_root": ("ROOT_TYPE", "TrustRoot"),
     "_root_chain": ("SignedRoot", "TrustChain", "pending_root", "read_chain"),
     "_root_changes": ("RootChange", "loosens", "meet", "root_changes"),
     "_root_envelope": ("add_signature", "join_signatures"),
     "_root_parts": (
-        "BREAK_GLASS", "DEFAULT_PROTECTED", "DEFAULT_REF", "POLICY_APPROVER", "ROLLBACK_APPROVER", "ROOT_ROLE",
+        "BREAK_GLASS", "DEFAULT_PROTECTED", "POLICY_APPROVER", "ROLLBACK_APPROVER", "ROOT_ROLE",
         "RUN_APPROVER", "TRUST_SCOPE", "Distrust", "KeyPurpose", "MachineRole", "Role", "TrustedKey",
         "TrustedMachine", "TrustedPerson", "teams_among",
     ),
     "_root_rules": ("root_faults",),
-    "_sshsig": ("APPROVAL_NAMESPACE", "PersonKey", "armor", "dearmor", "open_by_person", "signed_key"),
+    "_sshsig": ("APPROVAL_NAMESPACE", "PersonKey", "armor", "dearmor", "open_by_person"),
     "_cosign": (
         "AddCheckpoint", "Cosignature", "Witness", "WitnessRefusedError", "add_lines", "cosign", "cosignatures",
-        "cosigner_vkey", "newest_word", "read_cosigner_vkey", "read_request", "require_quorum",
+        "newest_word", "read_request", "require_quorum",
     ),
-    "_fork": ("ForkProof", "is_fork", "verify_fork", "write_fork"),
-    "_handover": ("HANDOVER_TYPE", "Handover", "TeamFold", "TeamKeys", "hand_over"),
+    "_fork": ("is_fork", "verify_fork", "write_fork"),
+    "_handover": ("Handover", "TeamFold", "TeamKeys", "hand_over"),
     "_team_log": ("LedgerForkError", "TeamLog", "TeamRecord"),
     "_tlog": ("verify_proof",),
-    "_verify": ("LedgerVerdict", "verify_ledger"),
+    "_verify": ("verify_ledger",),
 }  # fmt: skip
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

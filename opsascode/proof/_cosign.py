@@ -86,31 +86,6 @@ def cosigner_key_id(name: str, key: PublicKey) -> bytes:
     return hashlib.sha256(name.encode() + b"\n" + _TYPE + key.raw).digest()[:_KEY_ID_BYTES]
 
 
-def cosigner_vkey(name: str, key: PublicKey) -> str:
-    """Write a witness's key as logs and monitors are given it: `name+id+key`."""
-    check_name(name)
-    return f"{name}+{cosigner_key_id(name, key).hex()}+{base64.b64encode(_TYPE + key.raw).decode()}"
-
-
-def read_cosigner_vkey(text: str) -> tuple[str, PublicKey]:
-    """Read `name+id+key` of a witness.
-
-    Raises:
-        ProofError: it is not of that form, of another kind than an Ed25519 cosigner, or its id is not its own.
-    """
-    parts = text.strip().split("+", 2)
-    if len(parts) != 3:  # noqa: PLR2004 - name, id, key
-        raise CodedProofError(Code.KEY, "not a verifier key of the form name+id+key")
-    check_name(parts[0])
-    material = strict_base64(parts[2], Code.KEY)
-    if not material.startswith(_TYPE):
-        raise CodedProofError(Code.KEY_TYPE, "the verifier key is not that of an Ed25519 witness")
-    key = PublicKey(material[1:])
-    if cosigner_key_id(parts[0], key).hex() != parts[1]:
-        raise CodedProofError(Code.KEY, "the verifier key's id is not that of its name and key")
-    return parts[0], key
-
-
 def cosignature_message(text: str, seconds: int) -> bytes:
     """Make the bytes a witness signs: what kind of statement, when, and the checkpoint's whole text."""
     return f"cosignature/v1\ntime {seconds}\n{text}".encode()

@@ -17,7 +17,6 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from opsascode.proof._canonical import Json, sha256_digest
 from opsascode.proof._codes import Code, CodedLedgerError, CodedProofError
 from opsascode.proof._envelope import PREDICATE_PREFIX, Record, Statement, open_envelope, seal
 from opsascode.proof._merkle import HASH_BYTES, CompactRange, leaf_hash
@@ -26,6 +25,7 @@ from opsascode.proof._segments import CHECKPOINT_PREFIX
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from opsascode.proof._canonical import Json
     from opsascode.proof._keys import PublicKey, Signer
     from opsascode.proof._reader import LedgerReader
 
@@ -274,11 +274,6 @@ def hand_over(ledger: LedgerReader, team: str, start: int, signer: Signer) -> tu
             advice="opsascode verify --all names the entries",
         )  # fmt: skip
     return tuple(groups)
-
-
-def group_name(lines: Sequence[bytes]) -> str:
-    """Name a group by what it holds, for messages."""
-    return sha256_digest(b"\n".join(lines))[:19]
 
 
 def _peaks(size: Json, text: Json) -> tuple[bytes, ...] | None:

@@ -29,7 +29,7 @@ from opsascode.proof._envelope import PREDICATE_PREFIX, Record, Statement, is_as
 from opsascode.proof._highwater import HighWater, MarkFile, read_mark
 from opsascode.proof._keys import sync_directory
 from opsascode.proof._merkle import CompactRange
-from opsascode.proof._note import Checkpoint, NoteKey, checkpoint_text, open_checkpoint, signature_line
+from opsascode.proof._note import Checkpoint, NoteKey, checkpoint_text, open_checkpoint, sign_note
 from opsascode.proof._reader import LedgerReader, Nodes
 from opsascode.proof._recovery import examine_tail, keep_cut
 from opsascode.proof._segments import (
@@ -335,7 +335,7 @@ class Ledger(LedgerReader):
             entries.append(Entry(index=index, leaf_hash=leaf))
         root = grown.root()
         text = checkpoint_text(Checkpoint(origin=self.origin, size=grown.size, root=root))
-        note = text + "\n" + signature_line(text, self._note_key, self._signer)
+        note = sign_note(text, self.origin, self._signer)
         content = b"\n".join((*envelopes, checkpoint_line(note)))
         self._write(content, over=over)
         self._end += len(content)

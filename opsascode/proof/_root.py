@@ -11,13 +11,14 @@ Not here: who signed a version and whether it follows the one before it (`_root_
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from opsascode.proof._canonical import canonical_bytes, sha256_digest
 from opsascode.proof._codes import Code, CodedProofError, Fault
 from opsascode.proof._envelope import PREDICATE_PREFIX, Statement
-from opsascode.proof._root_form import STAMP, RootReader
+from opsascode.proof._json_parts import stamp
+from opsascode.proof._root_form import RootReader
 from opsascode.proof._root_parts import DEFAULT_PROTECTED, DEFAULT_REF, TRUST_SCOPE, sort_lists
 from opsascode.proof._root_rules import root_faults
 
@@ -155,7 +156,7 @@ class TrustRoot:
         return {
             "version": self.version,
             "previous": self.previous,
-            "expires": self.expires.astimezone(UTC).strftime(STAMP),
+            "expires": stamp(self.expires),
             "ref": self.ref,
             "protected": list(self.protected),
             "persons": {each.id: _person(each) for each in self.persons},

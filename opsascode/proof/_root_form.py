@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from opsascode.proof._codes import Code, CodedProofError, Fault
+from opsascode.proof._json_parts import key_fault, read_stamp
 from opsascode.proof._keys import PublicKey
 from opsascode.proof._root_parts import (
     Distrust,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     Word = TypeVar("Word", bound=StrEnum)
     Key = TypeVar("Key", PersonKey, PublicKey)
 
-STAMP: Final = "%Y-%m-%dT%H:%M:%SZ"
 MAX_NUMBER: Final = 2**53 - 1
 MAX_DAYS: Final = 3650
 MAX_HOURS: Final = 8760
@@ -154,11 +154,8 @@ class RootReader:
         if not isinstance(found, dict):
             self._fault(f"{what} must be an object")
             return None
-        if found.keys() != keys:
-            missing, more = sorted(keys - found.keys()), sorted(each[:60] for each in found.keys() - keys)
-            said = [f"lacks {', '.join(missing)}"] if missing else []
-            said += [f"has {', '.join(map(ascii, more[:3]))} too many"] if more else []
-            self._fault(f"{what} {' and '.join(said)}")
+        if wrong := key_fault(found, keys):
+            self._fault(f"{what} {wrong}")
             return None
         return found
 
@@ -209,10 +206,8 @@ class RootReader:
         return timedelta(hours=hours)
 
     def _moment(self, found: Json) -> datetime:
-        text = self._text(found, "its expires")
-        try:
-            moment = datetime.strptime(text, STAMP).replace(tzinfo=UTC)
-        except ValueError:
+        moment = read_stamp(self._text(found, "its expires"))
+        if moment is None:
             self._fault("its expires is no time such as 2027-01-31T12:00:00Z")
             return _NEVER
         return moment

@@ -184,21 +184,6 @@ def _closer_reason(envelope: bytes, keys: Sequence[PersonKey]) -> Fault | None:
     return None
 
 
-def signed_key(signature: bytes) -> PersonKey:
-    """Tell which key an SSHSIG blob says made it, unverified.
-
-    Raises:
-        ProofError: it is no SSHSIG, or the key is of another type or weak.
-    """
-    blob = _Blob.read(signature)
-    kind = _Wire(blob.key).string().decode(errors="replace")
-    line = f"{kind} {base64.b64encode(blob.key).decode()}"
-    key = PersonKey.from_openssh(line)
-    if key.openssh() != line:  # the type may hold a space, and another key behind it
-        raise CodedProofError(Code.KEY_TYPE, "the signature names a key that is not written in its one form")
-    return key
-
-
 def armor(signature: bytes) -> str:
     """Write an SSHSIG blob as the file that `ssh-keygen -Y verify` reads."""
     text = base64.b64encode(signature).decode()

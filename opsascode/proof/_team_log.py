@@ -31,7 +31,7 @@ from opsascode.proof._fork import write_fork
 from opsascode.proof._handover import Group, Handover, TeamFold, TeamKeys
 from opsascode.proof._highwater import HighWater, MarkFile, read_mark
 from opsascode.proof._merkle import CompactRange, leaf_hash
-from opsascode.proof._note import Checkpoint, NoteKey, checkpoint_text, open_checkpoint, read_checkpoint, signature_line
+from opsascode.proof._note import Checkpoint, checkpoint_text, open_checkpoint, read_checkpoint, sign_note
 from opsascode.proof._reader import LedgerReader, Nodes
 from opsascode.proof._segments import SEGMENT_ENTRIES, checkpoint_line, find_tail, list_segments, segment_path
 
@@ -169,7 +169,7 @@ class TeamLog(LedgerReader):
     def cover(self, fold: TeamFold, signer: Signer) -> str:
         """Sign the checkpoint over a continuation of this log, once the remote has accepted that."""
         text = checkpoint_text(Checkpoint(origin=self.origin, size=fold.size, root=fold.range.root()))
-        return text + "\n" + signature_line(text, NoteKey(name=self.origin, key=signer.public_key), signer)
+        return sign_note(text, self.origin, signer)
 
     def records(  # type: ignore[override]  # of kinds, and with their places: the log's entries are of many ledgers
         self, kinds: Collection[str] | None = None

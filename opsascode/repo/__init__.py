@@ -14,20 +14,18 @@ if TYPE_CHECKING:
     from opsascode.repo._ansible_settings import (
         ANSIBLE_SETTINGS,
         AnsibleSettings,
-        read_ansible_settings,
         usable_ansible_settings,
     )
-    from opsascode.repo._append_ref import AppendRef, RefEntry, RefForm
+    from opsascode.repo._append_ref import AppendRef, RefForm
     from opsascode.repo._attestations import ATTESTATIONS_REF, Attestations
     from opsascode.repo._branches import Branches, Made
     from opsascode.repo._calendar import Calendar, CalendarWindow, Open
     from opsascode.repo._check import CheckReport, check_repository
-    from opsascode.repo._conditions import FACTS, Condition, Facts, Fault, Unanswerable, condition_problem
+    from opsascode.repo._conditions import FACTS, Condition, Facts, Unanswerable, condition_problem
     from opsascode.repo._documents import (
         HOST_LOCK,
         ApprovalNeeded,
         BetweenWaves,
-        Enforce,
         Kind,
         Metadata,
         OnFailure,
@@ -40,7 +38,7 @@ if TYPE_CHECKING:
         UndoScope,
         Wave,
     )
-    from opsascode.repo._form import Absence, FieldPath, Safety
+    from opsascode.repo._form import Absence, Safety
     from opsascode.repo._git import GitState, git_state
     from opsascode.repo._guardrails import (
         ApprovalsAsked,
@@ -67,9 +65,9 @@ if TYPE_CHECKING:
         group_files,
         group_path,
     )
-    from opsascode.repo._mailbox import ASKS_REF, Mailbox, Posted
+    from opsascode.repo._mailbox import ASKS_REF, Mailbox
     from opsascode.repo._meaning import DocumentMeaning, Unreadable, meanings
-    from opsascode.repo._objects import CommitFacts, Entry, Identity, ObjectStore
+    from opsascode.repo._objects import CommitFacts, Identity, ObjectStore
     from opsascode.repo._pack import PACK_FILE, pack_of, policies_of
     from opsascode.repo._parameter import CheckedValue, Limits, Parameter, ParameterType
     from opsascode.repo._past import Past, Seen, State, past_of
@@ -108,14 +106,13 @@ if TYPE_CHECKING:
     )
     from opsascode.repo._remembered import remembered
     from opsascode.repo._repository import Repository, open_repository
-    from opsascode.repo._requirements import CollectionsWanted, WantedCollection, read_requirements
+    from opsascode.repo._requirements import WantedCollection, read_requirements
     from opsascode.repo._scaffold import directory_as_name, editor_schemas, new_repository, place
     from opsascode.repo._scaffold_git import Begun, begin_history
     from opsascode.repo._sealed import Lookup, SealedFile, SealedKey, ask_ansible, is_sealed
     from opsascode.repo._server import GitServer
     from opsascode.repo._severity import SeverityLevel, SeverityScheme
     from opsascode.repo._snapshot import (
-        DEFAULT_PROTECTED,
         EMPTY_SNAPSHOT,
         ProtectedFile,
         Snapshot,
@@ -123,13 +120,12 @@ if TYPE_CHECKING:
         is_protected,
         snapshot_of,
     )
-    from opsascode.repo._source import SourceDocument, SourceFile, Value, load_mapping, load_source
+    from opsascode.repo._source import SourceDocument, Value, load_mapping, load_source
     from opsascode.repo._static_groups import static_groups
     from opsascode.repo._step import (
         Action,
         ApprovalStep,
         Become,
-        Check,
         CheckKind,
         CommandCheck,
         Comparison,
@@ -139,8 +135,6 @@ if TYPE_CHECKING:
         NotifyStep,
         PlaybookStep,
         PrometheusCheck,
-        Question,
-        Retry,
         RoleStep,
         RunbookStep,
         Step,
@@ -150,38 +144,38 @@ if TYPE_CHECKING:
         Undo,
         Vantage,
     )
-    from opsascode.repo._trust import TRUST_FOLDER, TrustFileError, committed_trust, trust_path, trust_version
-    from opsascode.repo._whole import Whole, whole_of
+    from opsascode.repo._trust import TRUST_FOLDER, committed_trust, trust_path, trust_version
+    from opsascode.repo._whole import whole_of
 
 _ROOMS = {
-    "_whole": ("Whole", "whole_of"),
-    "_ansible_settings": ("ANSIBLE_SETTINGS", "AnsibleSettings", "read_ansible_settings", "usable_ansible_settings"),
-    "_append_ref": ("AppendRef", "RefEntry", "RefForm"),
+    "_whole": ("whole_of",),
+    "_ansible_settings": ("ANSIBLE_SETTINGS", "AnsibleSettings", "usable_ansible_settings"),
+    "_append_ref": ("AppendRef", "RefForm"),
     "_attestations": ("ATTESTATIONS_REF", "Attestations"),
     "_branches": ("Branches", "Made"),
     "_check": ("CheckReport", "check_repository"),
     "_documents": (
-        "ApprovalNeeded", "BetweenWaves", "Enforce", "HOST_LOCK", "Kind", "Metadata", "OnFailure", "PolicyPack",
+        "ApprovalNeeded", "BetweenWaves", "HOST_LOCK", "Kind", "Metadata", "OnFailure", "PolicyPack",
         "PrometheusSettings", "Runbook", "Settings", "Source", "Targets", "UndoScope", "Wave",
     ),
     "_git": ("GitState", "git_state"),
     "_inventory": ("DOCUMENT_NAME", "Inventory", "inventory_environment", "resolve_inventory"),
     "_parameter": ("CheckedValue", "Limits", "Parameter", "ParameterType"),
-    "_form": ("Absence", "FieldPath", "Safety"),
+    "_form": ("Absence", "Safety"),
     "_meaning": ("DocumentMeaning", "Unreadable", "meanings"),
-    "_objects": ("CommitFacts", "Entry", "Identity", "ObjectStore"),
+    "_objects": ("CommitFacts", "Identity", "ObjectStore"),
     "_pack": ("PACK_FILE", "pack_of", "policies_of"),
     "_past": ("Past", "Seen", "State", "past_of"),
     "_past_git": ("gather_past",),
     "_snapshot": (
-        "DEFAULT_PROTECTED", "EMPTY_SNAPSHOT", "ProtectedFile", "Snapshot", "UnsafeRepositoryError", "is_protected",
+        "EMPTY_SNAPSHOT", "ProtectedFile", "Snapshot", "UnsafeRepositoryError", "is_protected",
         "snapshot_of",
     ),
     "_static_groups": ("static_groups",),
     "_ledger_ref": (
         "CHECKPOINT_FILE", "COSIGNED_FILE", "LEDGER_REF", "LedgerRef", "LedgerTip", "group_files", "group_path",
     ),
-    "_mailbox": ("ASKS_REF", "Mailbox", "Posted"),
+    "_mailbox": ("ASKS_REF", "Mailbox"),
     "_people": ("People", "Person", "people_of"),
     "_problem": ("InvalidDocumentsError", "Problem", "Severity", "did_you_mean", "errors_among", "quoted"),
     "_push": ("OWN_REFS", "Push", "RefUpdate"),
@@ -190,19 +184,19 @@ _ROOMS = {
     "_promise_words": ("latency_share",),
     "_remembered": ("remembered",),
     "_repository": ("Repository", "open_repository"),
-    "_requirements": ("CollectionsWanted", "WantedCollection", "read_requirements"),
+    "_requirements": ("WantedCollection", "read_requirements"),
     "_scaffold": ("directory_as_name", "editor_schemas", "new_repository", "place"),
     "_scaffold_git": ("Begun", "begin_history"),
     "_sealed": ("Lookup", "SealedFile", "SealedKey", "ask_ansible", "is_sealed"),
-    "_source": ("SourceDocument", "SourceFile", "Value", "load_mapping", "load_source"),
+    "_source": ("SourceDocument", "Value", "load_mapping", "load_source"),
     "_step": (
-        "Action", "ApprovalStep", "Become", "Check", "CheckKind", "CommandCheck", "Comparison", "ConditionCheck",
-        "HttpCheck", "ManualStep", "NotifyStep", "PlaybookStep", "PrometheusCheck", "Question", "Retry", "RoleStep",
+        "Action", "ApprovalStep", "Become", "CheckKind", "CommandCheck", "Comparison", "ConditionCheck",
+        "HttpCheck", "ManualStep", "NotifyStep", "PlaybookStep", "PrometheusCheck", "RoleStep",
         "RunbookStep", "Step", "StepKind", "TaskStep", "TcpCheck", "Undo", "Vantage",
     ),
-    "_trust": ("TRUST_FOLDER", "TrustFileError", "committed_trust", "trust_path", "trust_version"),
+    "_trust": ("TRUST_FOLDER", "committed_trust", "trust_path", "trust_version"),
     "_calendar": ("Calendar", "CalendarWindow", "Open"),
-    "_conditions": ("Condition", "FACTS", "Facts", "Fault", "Unanswerable", "condition_problem"),
+    "_conditions": ("Condition", "FACTS", "Facts", "Unanswerable", "condition_problem"),
     "_guardrails": (
         "ApprovalsAsked", "BudgetCondition", "BudgetLevel", "Combine", "Effect", "Guardrail", "Requirements", "Rule",
         "Scope", "What", "When", "Where", "Who",
@@ -219,29 +213,29 @@ _ROOMS = {
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
-    "ANSIBLE_SETTINGS", "ASKS_REF", "ATTESTATIONS_REF", "CHECKPOINT_FILE", "COSIGNED_FILE", "DEFAULT_PROTECTED",
+    "ANSIBLE_SETTINGS", "ASKS_REF", "ATTESTATIONS_REF", "CHECKPOINT_FILE", "COSIGNED_FILE",
     "DOCUMENT_NAME", "EMPTY_SNAPSHOT", "FACTS", "HOST_LOCK", "LEDGER_REF", "OWN_REFS", "PACK_FILE", "TRUST_FOLDER",
     "Absence", "Action", "AlertLevel", "AlertWindow", "AnsibleSettings", "AppendRef", "ApprovalNeeded", "ApprovalStep",
     "ApprovalsAsked", "Attestations", "Become", "Begun", "BetweenWaves", "Branches", "BudgetCondition", "BudgetLevel",
-    "Calendar", "CalendarPeriod", "CalendarUnit", "CalendarWindow", "Check", "CheckKind", "CheckReport", "CheckedValue",
-    "CollectionsWanted", "Combine", "CommandCheck", "CommitFacts", "Comparison", "Condition", "ConditionCheck",
-    "Criterion", "DocumentMeaning", "Effect", "Enforce", "Entry", "Events", "Facts", "Fallback", "Fault", "FieldPath",
+    "Calendar", "CalendarPeriod", "CalendarUnit", "CalendarWindow", "CheckKind", "CheckReport", "CheckedValue",
+    "Combine", "CommandCheck", "CommitFacts", "Comparison", "Condition", "ConditionCheck",
+    "Criterion", "DocumentMeaning", "Effect", "Events", "Facts", "Fallback",
     "GateRules", "GitServer", "GitState", "Guardrail", "Histogram", "HistogramUnit", "HttpCheck", "Identity",
     "InvalidDocumentsError", "Inventory", "Kind", "LedgerRef", "LedgerTip", "Limits", "Lookup", "Made", "Mailbox",
     "ManualStep", "Metadata", "Notify", "NotifyStep", "ObjectStore", "OnFailure", "Open", "OverrideNeeded", "Parameter",
-    "ParameterType", "Past", "People", "Person", "PlaybookStep", "Policies", "PolicyPack", "Posted", "Problem",
-    "PrometheusCheck", "PrometheusSettings", "ProtectedFile", "Push", "Question", "Raw", "RefEntry", "RefForm",
+    "ParameterType", "Past", "People", "Person", "PlaybookStep", "Policies", "PolicyPack", "Problem",
+    "PrometheusCheck", "PrometheusSettings", "ProtectedFile", "Push", "Raw", "RefForm",
     "RefUpdate", "ReliabilityPolicy", "Remediation", "RemediationCause", "RemediationMode", "Repository",
-    "Requirements", "Retry", "RoleStep", "Rolling", "Rule", "Runbook", "RunbookStep", "Safety", "ScalingHint", "Scope",
+    "Requirements", "RoleStep", "Rolling", "Rule", "Runbook", "RunbookStep", "Safety", "ScalingHint", "Scope",
     "Scoring", "SealedFile", "SealedKey", "Seen", "Settings", "Severity", "SeverityLevel", "SeverityScheme", "Snapshot",
-    "Source", "SourceDocument", "SourceFile", "State", "Step", "StepKind", "Target", "Targets", "TaskStep", "TcpCheck",
-    "Thresholds", "TimeSlices", "TriggerStep", "TrustFileError", "Unanswerable", "Undo", "UndoScope", "Unreadable",
-    "UnsafeRepositoryError", "Value", "Vantage", "WantedCollection", "Wave", "What", "When", "Where", "Who", "Whole",
+    "Source", "SourceDocument", "State", "Step", "StepKind", "Target", "Targets", "TaskStep", "TcpCheck",
+    "Thresholds", "TimeSlices", "TriggerStep", "Unanswerable", "Undo", "UndoScope", "Unreadable",
+    "UnsafeRepositoryError", "Value", "Vantage", "WantedCollection", "Wave", "What", "When", "Where", "Who",
     "ask_ansible", "begin_history", "check_repository", "committed_trust", "condition_problem", "did_you_mean",
     "directory_as_name", "editor_schemas", "errors_among", "gather_past", "git_state", "group_files", "group_path",
     "inventory_environment", "is_protected", "is_sealed", "latency_share", "load_mapping", "load_source", "meanings",
     "new_repository", "open_repository", "pack_of", "parse_duration", "past_of", "people_of", "place", "policies_of",
-    "quoted", "read_ansible_settings", "read_requirements", "remembered", "resolve_inventory", "snapshot_of",
+    "quoted", "read_requirements", "remembered", "resolve_inventory", "snapshot_of",
     "static_groups", "trust_path", "trust_version", "usable_ansible_settings", "whole_of",
 ]  # fmt: skip
 

@@ -40,7 +40,6 @@ _FORM: Final = RefForm(
 _MAX_ATTESTATION: Final = 65535
 _READ_FOR_A_CHANGE: Final = 1024
 _ASKED_BY_NAME: Final = 50
-_CHANGES_LISTED: Final = 10_000
 
 
 class Attestations:
@@ -113,11 +112,6 @@ class Attestations:
                 advice="find out who pushed them, and bring the right ones as files",
             )
         return self._ref.contents(tuple(found.values()))
-
-    def all_changes(self) -> tuple[str, ...]:
-        """Name the scopes of the packs about which anything was left."""
-        found = {f"sha256:{_scope(each)}": None for each in self._ref.entries(self._commit)}
-        return tuple(found)[:_CHANGES_LISTED]
 
     def fetch(self) -> None:
         """Take in what others left at the remote; without a remote nothing happens.

@@ -103,20 +103,6 @@ def git_state(root: Path) -> GitState:
     )
 
 
-def committed_bytes(root: Path, commit: str, path: str) -> bytes | None:
-    """Give a file below `root` as a commit has it, `None` when it does not.
-
-    Raises:
-        ResolveError: git is missing.
-    """
-    git = open_git(root)
-    if git is None:
-        return None
-    place = (root.resolve() / path).relative_to(git.top.resolve()).as_posix()
-    told = git.ask(("cat-file", "blob", f"{commit}:{place}"))
-    return told.stdout if told.returncode == 0 else None
-
-
 def open_git(root: Path) -> Git | None:
     """Give the Git repository around a directory to ask, None where there is none.
 

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from opsascode.run._access import Access, VaultSecret, require_sshpass
-    from opsascode.run._affected import Affected, affected
-    from opsascode.run._allowed import Allowance, allowances
+    from opsascode.run._affected import affected
+    from opsascode.run._allowed import allowances
     from opsascode.run._asks import (
         Answered,
-        Ask,
         AskKind,
         AskRequest,
         Desk,
@@ -27,14 +26,12 @@ if TYPE_CHECKING:
         need_of,
         read_approval_files,
         read_request,
-        write_request,
     )
-    from opsascode.run._collections import CollectionArchive, find_collections, install_collections
+    from opsascode.run._collections import find_collections, install_collections
     from opsascode.run._doubt import Doubt
     from opsascode.run._drift import (
         DRIFT_RECORDS,
         DRIFT_TARGET,
-        EvidenceKind,
         RunbookDrift,
         RunbookEvidence,
         evidence_of,
@@ -42,21 +39,21 @@ if TYPE_CHECKING:
         runbook_drift,
     )
     from opsascode.run._enforce import NotAppliedError, Rules, rules_of_pack, rules_of_snapshot, rules_of_work_tree
-    from opsascode.run._engine import Engine, RunnerEngine, StageResult
-    from opsascode.run._environment import download_environment, minimal_environment
+    from opsascode.run._engine import RunnerEngine
+    from opsascode.run._environment import minimal_environment
     from opsascode.run._exchange import GATE_ID, Exchange
     from opsascode.run._figures import Figures, figures, percentile
-    from opsascode.run._follow import AnswerSeen, AskSeen, Follower, Sight, StageSeen, WaitsFor, waits_for
+    from opsascode.run._follow import AnswerSeen, AskSeen, Follower, Sight, StageSeen, waits_for
     from opsascode.run._fresh import staleness
     from opsascode.run._gate_asks import Overrides
-    from opsascode.run._gate_book import GATE_SCORE, GATE_VERDICT, GateBook, GateCircumstances
-    from opsascode.run._history import RUNNING, UNFINISHED, WAITING, History, PastRun, Query, RunSummary
+    from opsascode.run._gate_book import GateBook, GateCircumstances
+    from opsascode.run._history import UNFINISHED, WAITING, History, PastRun, Query, RunSummary
     from opsascode.run._history_files import PastStage, RunFiles
-    from opsascode.run._incident_book import INCIDENT_EVENT, Incident, IncidentBook
+    from opsascode.run._incident_book import Incident, IncidentBook
     from opsascode.run._journal import Ended, Evidence, HostResult, HostStatus, JournalEvent, Retried, TaskStarted
     from opsascode.run._judging import Judgement, Memory, TransitionJudge, chain_of_snapshot
     from opsascode.run._ledger_records import ledger_records
-    from opsascode.run._life import Dispatcher, LifeState
+    from opsascode.run._life import LifeState
     from opsascode.run._moored import moor, require_moored
     from opsascode.run._pack_book import PackBook, record_applied
     from opsascode.run._pack_log import PackLog
@@ -73,17 +70,16 @@ if TYPE_CHECKING:
     from opsascode.run._past import NotNow, Past, past_to_resume, past_to_undo
     from opsascode.run._perform import LockedOut, RunReport, Waiting, perform, take_up
     from opsascode.run._pins import Pins, RootPin, UnpinnedError, held_back, pin_statement, trusted_chain
-    from opsascode.run._plan import AskedApproval, MovedError, Plan, PlannedStep, read_plan, what_moved
+    from opsascode.run._plan import APPLIED_PACK, AskedApproval, MovedError, Plan, read_plan, what_moved
     from opsascode.run._record import RUN_REFUSED, Actor, Phase, Purpose, Refused, Tools, refused_statement
-    from opsascode.run._recover import Recovered, Rescue
-    from opsascode.run._replay import FetchedLog, measured_policies, open_fetched_log, read_replayables
-    from opsascode.run._resolve import APPLIED_PACK, Request, Resolution, resolve, split_waves
-    from opsascode.run._results import Results, StepResult
-    from opsascode.run._retention import Prunable, prunable, prune
+    from opsascode.run._recover import Rescue
+    from opsascode.run._replay import measured_policies, open_fetched_log, read_replayables
+    from opsascode.run._resolve import Request, Resolution, resolve
+    from opsascode.run._results import StepResult
+    from opsascode.run._retention import Prunable, PrunableGate, prunable, prunable_gates, prune
     from opsascode.run._site import Circumstances, Manner, Means, Order, Watch, repository_name
-    from opsascode.run._slo_book import SLO_SNAPSHOT, RecordedSnapshot, SloBook
+    from opsascode.run._slo_book import SLO_SNAPSHOT, SloBook
     from opsascode.run._spoken import Spoken, spoken, spoken_so_far
-    from opsascode.run._stage import StageOrder
     from opsascode.run._state import LATEST, State
     from opsascode.run._subject import Starter, detect_trigger, subject_of
     from opsascode.run._tasks import UNDO_PREFIX
@@ -91,20 +87,15 @@ if TYPE_CHECKING:
         Publisher,
         Synced,
         TeamLedger,
-        UnpublishedError,
         open_team_log,
-        team_keys,
-        team_origin,
     )
-    from opsascode.run._verdict import Outcome
 
 _ROOMS = {
     "_tasks": ("UNDO_PREFIX",),
-    "_affected": ("Affected", "affected"),
-    "_allowed": ("Allowance", "allowances"),
+    "_affected": ("affected",),
+    "_allowed": ("allowances",),
     "_asks": (
         "Answered",
-        "Ask",
         "AskKind",
         "AskRequest",
         "Desk",
@@ -116,35 +107,33 @@ _ROOMS = {
         "need_of",
         "read_approval_files",
         "read_request",
-        "write_request",
     ),
-    "_life": ("Dispatcher", "LifeState"),
-    "_recover": ("Recovered", "Rescue"),
+    "_life": ("LifeState",),
+    "_recover": ("Rescue",),
     "_past": ("NotNow", "Past", "past_to_resume", "past_to_undo"),
     "_site": ("Circumstances", "Manner", "Means", "Order", "Watch", "repository_name"),
     "_access": ("Access", "VaultSecret", "require_sshpass"),
-    "_collections": ("CollectionArchive", "find_collections", "install_collections"),
+    "_collections": ("find_collections", "install_collections"),
     "_drift": (
         "DRIFT_RECORDS",
         "DRIFT_TARGET",
-        "EvidenceKind",
         "RunbookDrift",
         "RunbookEvidence",
         "evidence_of",
         "reviewed_by_pack",
         "runbook_drift",
     ),
-    "_engine": ("Engine", "RunnerEngine", "StageResult"),
-    "_environment": ("download_environment", "minimal_environment"),
+    "_engine": ("RunnerEngine",),
+    "_environment": ("minimal_environment",),
     "_exchange": ("GATE_ID", "Exchange"),
     "_figures": ("Figures", "figures", "percentile"),
-    "_follow": ("AnswerSeen", "AskSeen", "Follower", "Sight", "StageSeen", "WaitsFor", "waits_for"),
+    "_follow": ("AnswerSeen", "AskSeen", "Follower", "Sight", "StageSeen", "waits_for"),
     "_gate_asks": ("Overrides",),
-    "_gate_book": ("GATE_SCORE", "GATE_VERDICT", "GateBook", "GateCircumstances"),
-    "_incident_book": ("INCIDENT_EVENT", "Incident", "IncidentBook"),
-    "_history": ("RUNNING", "UNFINISHED", "WAITING", "History", "PastRun", "Query", "RunSummary"),
+    "_gate_book": ("GateBook", "GateCircumstances"),
+    "_incident_book": ("Incident", "IncidentBook"),
+    "_history": ("UNFINISHED", "WAITING", "History", "PastRun", "Query", "RunSummary"),
     "_history_files": ("PastStage", "RunFiles"),
-    "_retention": ("Prunable", "prunable", "prune"),
+    "_retention": ("Prunable", "PrunableGate", "prunable", "prunable_gates", "prune"),
     "_journal": ("Evidence", "Ended", "HostResult", "HostStatus", "JournalEvent", "Retried", "TaskStarted"),
     "_doubt": ("Doubt",),
     "_enforce": ("NotAppliedError", "Rules", "rules_of_pack", "rules_of_snapshot", "rules_of_work_tree"),
@@ -165,27 +154,22 @@ _ROOMS = {
     "_moored": ("moor", "require_moored"),
     "_pins": ("Pins", "RootPin", "UnpinnedError", "held_back", "pin_statement", "trusted_chain"),
     "_perform": ("LockedOut", "RunReport", "Waiting", "perform", "take_up"),
-    "_plan": ("AskedApproval", "MovedError", "Plan", "PlannedStep", "read_plan", "what_moved"),
+    "_plan": ("APPLIED_PACK", "AskedApproval", "MovedError", "Plan", "read_plan", "what_moved"),
     "_record": ("RUN_REFUSED", "Actor", "Phase", "Purpose", "Refused", "Tools", "refused_statement"),
-    "_replay": ("FetchedLog", "measured_policies", "open_fetched_log", "read_replayables"),
-    "_resolve": ("APPLIED_PACK", "Request", "Resolution", "resolve", "split_waves"),
-    "_results": ("Results", "StepResult"),
-    "_slo_book": ("SLO_SNAPSHOT", "RecordedSnapshot", "SloBook"),
+    "_replay": ("measured_policies", "open_fetched_log", "read_replayables"),
+    "_resolve": ("Request", "Resolution", "resolve"),
+    "_results": ("StepResult",),
+    "_slo_book": ("SLO_SNAPSHOT", "SloBook"),
     "_spoken": ("Spoken", "spoken", "spoken_so_far"),
-    "_stage": ("StageOrder",),
     "_state": ("LATEST", "State"),
     "_subject": ("Starter", "detect_trigger", "subject_of"),
     "_team_ledger": (
         "Publisher",
         "Synced",
         "TeamLedger",
-        "UnpublishedError",
         "open_team_log",
-        "team_keys",
-        "team_origin",
     ),
     "_ledger_records": ("ledger_records",),
-    "_verdict": ("Outcome",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
@@ -194,11 +178,7 @@ __all__ = [
     "DRIFT_RECORDS",
     "DRIFT_TARGET",
     "GATE_ID",
-    "GATE_SCORE",
-    "GATE_VERDICT",
-    "INCIDENT_EVENT",
     "LATEST",
-    "RUNNING",
     "RUN_REFUSED",
     "SLO_SNAPSHOT",
     "UNDO_PREFIX",
@@ -206,27 +186,19 @@ __all__ = [
     "WAITING",
     "Access",
     "Actor",
-    "Affected",
-    "Allowance",
     "AnswerSeen",
     "Answered",
     "AppliedPack",
-    "Ask",
     "AskKind",
     "AskRequest",
     "AskSeen",
     "AskedApproval",
     "Circumstances",
-    "CollectionArchive",
     "Desk",
-    "Dispatcher",
     "Doubt",
     "Ended",
-    "Engine",
     "Evidence",
-    "EvidenceKind",
     "Exchange",
-    "FetchedLog",
     "Figures",
     "Follower",
     "GateBook",
@@ -247,7 +219,6 @@ __all__ = [
     "NotAppliedError",
     "NotNow",
     "Order",
-    "Outcome",
     "Overrides",
     "PackBook",
     "PackLog",
@@ -259,18 +230,15 @@ __all__ = [
     "Phase",
     "Pins",
     "Plan",
-    "PlannedStep",
     "Prunable",
+    "PrunableGate",
     "Publisher",
     "Purpose",
     "Query",
-    "RecordedSnapshot",
-    "Recovered",
     "Refused",
     "Request",
     "Rescue",
     "Resolution",
-    "Results",
     "Retried",
     "RootPin",
     "Rules",
@@ -283,8 +251,6 @@ __all__ = [
     "Sight",
     "SloBook",
     "Spoken",
-    "StageOrder",
-    "StageResult",
     "StageSeen",
     "Starter",
     "State",
@@ -297,10 +263,8 @@ __all__ = [
     "Unanswered",
     "Unlock",
     "UnpinnedError",
-    "UnpublishedError",
     "VaultSecret",
     "Waiting",
-    "WaitsFor",
     "Watch",
     "WrittenRequest",
     "affected",
@@ -308,7 +272,6 @@ __all__ = [
     "asks_of_plan",
     "chain_of_snapshot",
     "detect_trigger",
-    "download_environment",
     "evidence_of",
     "figures",
     "find_collections",
@@ -331,6 +294,7 @@ __all__ = [
     "perform",
     "pin_statement",
     "prunable",
+    "prunable_gates",
     "prune",
     "read_approval_files",
     "read_plan",
@@ -348,21 +312,17 @@ __all__ = [
     "rules_of_snapshot",
     "rules_of_work_tree",
     "runbook_drift",
-    "split_waves",
     "spoken",
     "spoken_so_far",
     "staleness",
     "subject_of",
     "take_up",
-    "team_keys",
-    "team_origin",
     "trusted_chain",
     "unlock_request",
     "unlock_statement",
     "version_of",
     "waits_for",
     "what_moved",
-    "write_request",
 ]
 
 

@@ -14,15 +14,26 @@ import os
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from opsascode.errors import ProofError, ResolveError, UsageError
-from opsascode.proof import Json, canonical_bytes, parse_strict, payload_digest, read_unverified, sha256_digest
+from opsascode.proof import (
+    Json,
+    JsonParts,
+    canonical_bytes,
+    parse_strict,
+    payload_digest,
+    read_unverified,
+    sha256_digest,
+    stamp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from opsascode.policy import ApprovalNeed, ApprovalVerdict
@@ -36,7 +47,6 @@ MAX_REQUEST_BYTES: Final = 17 * 1024 * 1024
 MAX_APPROVAL_BYTES: Final = 65536
 _MAX_APPROVALS: Final = 4096
 _STAGE: Final = re.compile(r"[0-9]{1,6}\.[0-9]{1,6}")
-_STAMP: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class AskKind(Enum):
@@ -87,26 +97,17 @@ class Ask:
         Raises:
             UsageError: it is not the JSON of an ask.
         """
-        parts = _Parts.of(found, "an ask", _ASK_KEYS)
-        stage, role = parts.text("stage"), parts.value["role"]
-        if not _STAGE.fullmatch(stage):
-            raise parts.refusal("its stage is no stage id")
-        if role is not None and not isinstance(role, str):
-            raise parts.refusal("its role is no text")
-        try:
-            kind = AskKind(parts.text("kind"))
-        except ValueError:
-            raise parts.refusal("its kind is unknown") from None
+        parts = JsonParts.of(found, partial(_unreadable, "an ask"), _ASK_KEYS)
         return cls(
-            stage=stage,
-            wave=parts.integer("wave"),
-            kind=kind,
+            stage=parts.matching("stage", _STAGE),
+            wave=parts.number("wave"),
+            kind=parts.word("kind", AskKind),
             step=parts.text("step"),
             title=parts.text("title"),
             instructions=parts.text("instructions"),
-            required=parts.integer("required", least=1),
-            role=role,
-            lifetime=timedelta(seconds=parts.integer("lifetime_seconds", least=1)),
+            required=parts.number("required", least=1),
+            role=parts.maybe("role", parts.text),
+            lifetime=timedelta(seconds=parts.number("lifetime_seconds", least=1)),
             note_needed=parts.value["note_needed"] is True,
         )
 
@@ -177,11 +178,6 @@ class Desk(Protocol):
         """Wait for the answer as long as it makes sense here, or until `cancel` says that the run shall stop."""
 
 
-def stamp(moment: datetime) -> str:
-    """Write a moment as signed statements do: UTC, to the second."""
-    return moment.astimezone(UTC).strftime(_STAMP)
-
-
 def write_request(directory: Path, request: AskRequest, plan: bytes) -> Path:
     """Keep a request in the run's directory, with the plan it is about; what is there already stays.
 
@@ -210,18 +206,15 @@ def read_request(data: bytes, *, name: str) -> WrittenRequest:
         raise UsageError(f"{name} is no request: {error.message}") from error
     if not isinstance(content, dict) or content.get("format") != REQUEST_FORMAT:
         raise UsageError(f"{name} is not a request of format {REQUEST_FORMAT}")
-    outer = _Parts.of(content, name, frozenset({"format", "request", "plan"}))
-    parts = _Parts.of(outer.value["request"], name, _REQUEST_KEYS)
-    plan, aliases = outer.value["plan"], parts.value["aliases"]
-    if not isinstance(plan, dict) or not isinstance(aliases, list):
-        raise outer.refusal("a part of it is of the wrong JSON type")
+    outer = JsonParts.of(content, partial(_unreadable, name), _FILE_KEYS)
+    parts, plan = outer.object("request", _REQUEST_KEYS), dict(outer.object("plan").value)
     request = AskRequest(
         run=parts.text("run"),
         plan_digest=parts.text("plan_digest"),
         ask=Ask.from_json(parts.value["ask"]),
         requester=parts.text("requester"),
-        aliases=tuple(str(each) for each in aliases),
-        asked=_moment(parts.text("asked"), name),
+        aliases=parts.texts("aliases"),
+        asked=parts.moment("asked"),
         repository=parts.text("repository"),
     )
     if sha256_digest(canonical_bytes(plan)) != request.plan_digest:
@@ -316,43 +309,12 @@ def _add_file(place: Path, content: bytes) -> None:
         raise ResolveError(f"{place} cannot be written: {error.strerror}") from error
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Parts:
-    """A JSON object of exactly these keys, read part by part."""
-
-    name: str
-    value: Mapping[str, Json]
-
-    @classmethod
-    def of(cls, found: Json, name: str, keys: frozenset[str]) -> _Parts:
-        if not isinstance(found, dict) or found.keys() != keys:
-            raise UsageError(f"{name} does not have exactly the parts {', '.join(sorted(keys))}")
-        return cls(name=name, value=found)
-
-    def text(self, key: str) -> str:
-        found = self.value[key]
-        if not isinstance(found, str):
-            raise self.refusal(f"its {key} is no text")
-        return found
-
-    def integer(self, key: str, *, least: int = 0) -> int:
-        found = self.value[key]
-        if isinstance(found, bool) or not isinstance(found, int) or found < least:
-            raise self.refusal(f"its {key} is no number from {least} on")
-        return found
-
-    def refusal(self, why: str) -> UsageError:
-        return UsageError(f"{self.name} cannot be read: {why}")
-
-
+_FILE_KEYS = frozenset({"format", "request", "plan"})
 _REQUEST_KEYS = frozenset({"run", "plan_digest", "ask", "requester", "aliases", "asked", "repository"})
 
 
-def _moment(text: str, name: str) -> datetime:
-    try:
-        return datetime.strptime(text, _STAMP).replace(tzinfo=UTC)
-    except ValueError:
-        raise UsageError(f"{name} cannot be read: {text[:40]!r} is no time") from None
+def _unreadable(name: str, why: str) -> UsageError:
+    return UsageError(f"{name} cannot be read: {why}")
 
 
 def aliases_of(actor: Actor) -> Iterator[str]:

@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 import stat
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +21,7 @@ from opsascode.errors import DocumentError, Position, ResolveError
 from opsascode.run._plan import Pin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 CONTENT_DIRECTORIES: Final = (
@@ -36,6 +37,14 @@ _TEXTS: Final = frozenset({".yml", ".yaml", ".j2"})
 ROLES_DIRECTORIES: Final = ("playbooks/ansible/roles", "playbooks/roles", "roles")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentFile:
+    """One file or link of a content directory: its mode as Git writes it, and the SHA-256 of its bytes or target."""
+
+    mode: str
+    digest: str
+
+
 def pin_content(root: Path, extra: Sequence[str] = (), playbooks: Sequence[str] = ()) -> tuple[Pin, ...]:
     """Pin every content directory that exists, the `extra` ones, and for each playbook the directory it lies in.
 
@@ -44,12 +53,39 @@ def pin_content(root: Path, extra: Sequence[str] = (), playbooks: Sequence[str] 
     Raises:
         DocumentError: a symbolic link leads out of the repository, or an entry is neither file, directory nor link.
     """
+    names = content_names(extra, playbooks)
+    return tuple(Pin(path=name, digest=_tree_digest(root, name)) for name in names if (root / name).exists())
+
+
+def content_names(extra: Sequence[str] = (), playbooks: Sequence[str] = ()) -> tuple[str, ...]:
+    """Name what `pin_content` pins of what exists."""
     names = dict.fromkeys((*CONTENT_DIRECTORIES, *extra))
     for playbook in playbooks:
         directory = str(PurePosixPath(playbook).parent)
         if not any(PurePosixPath(playbook).is_relative_to(name) for name in names):
             names[playbook if directory == "." else directory] = None
-    return tuple(Pin(path=name, digest=_tree_digest(root, name)) for name in names if (root / name).exists())
+    return tuple(names)
+
+
+def content_files(root: Path, name: str) -> dict[str, ContentFile]:
+    """Read the files and links of a content directory, or the one file it is, by their paths.
+
+    Raises:
+        DocumentError: as `pin_content`.
+    """
+    return {
+        str(path.relative_to(root)): ContentFile(mode=_mode(path), digest=_entry_digest(root, path))
+        for path in _entries(root / name)
+    }
+
+
+def files_digest(files: Mapping[str, ContentFile]) -> str:
+    """Give the one digest that a plan pins these files by."""
+    whole = hashlib.sha256()
+    for path in sorted(files, key=os.fsencode):
+        relative, file = os.fsencode(path), files[path]
+        whole.update(b"%s %d:%s %s\n" % (file.mode.encode(), len(relative), relative, file.digest.encode()))
+    return f"sha256:{whole.hexdigest()}"
 
 
 def read_texts(root: Path, names: Sequence[str]) -> bytes:
@@ -91,11 +127,7 @@ def materialise(root: Path, pins: Sequence[Pin], target: Path) -> None:
 
 
 def _tree_digest(root: Path, name: str) -> str:
-    whole = hashlib.sha256()
-    for path in sorted(_entries(root / name), key=os.fsencode):
-        relative = os.fsencode(path.relative_to(root))
-        whole.update(b"%s %d:%s %s\n" % (_mode(path), len(relative), relative, _entry_digest(root, path)))
-    return f"sha256:{whole.hexdigest()}"
+    return files_digest(content_files(root, name))
 
 
 def _entries(directory: Path) -> Iterator[Path]:
@@ -110,14 +142,14 @@ def _entries(directory: Path) -> Iterator[Path]:
             yield path
 
 
-def _mode(path: Path) -> bytes:
+def _mode(path: Path) -> str:
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
-        return b"120000"
-    return b"100755" if mode & stat.S_IXUSR else b"100644"
+        return "120000"
+    return "100755" if mode & stat.S_IXUSR else "100644"
 
 
-def _entry_digest(root: Path, path: Path) -> bytes:
+def _entry_digest(root: Path, path: Path) -> str:
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
         if path.readlink().is_absolute() or not path.resolve().is_relative_to(root.resolve()):
@@ -126,7 +158,7 @@ def _entry_digest(root: Path, path: Path) -> bytes:
                 position=Position(path=str(path.relative_to(root))),
                 advice="put the file itself into the repository",
             )
-        return hashlib.sha256(os.fsencode(path.readlink())).hexdigest().encode()
+        return hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
     if not stat.S_ISREG(mode):
         raise DocumentError(
             "only files, directories and links inside the repository can be used by a run",
@@ -134,4 +166,4 @@ def _entry_digest(root: Path, path: Path) -> bytes:
             advice="remove it",
         )
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest().encode()
+        return hashlib.file_digest(file, "sha256").hexdigest()

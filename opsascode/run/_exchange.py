@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from opsascode.run._asks import AskRequest, WrittenRequest
     from opsascode.run._state import State
 
-_GATES: Final = "gates"
+GATES: Final = "gates"
 OPEN_FOR: Final = timedelta(days=7)
 """How long a request is listed as open; one that waits longer is found by its run."""
 GATE_ID: Final = re.compile(r"gate-[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
@@ -150,7 +150,7 @@ class Exchange:
         Raises:
             UsageError: the text is the id of neither.
         """
-        return self.state.directory / _GATES / name if GATE_ID.fullmatch(name) else self.state.run_directory(name)
+        return self.state.directory / GATES / name if GATE_ID.fullmatch(name) else self.state.run_directory(name)
 
     def _is_open(self, request: AskRequest, now: datetime) -> bool:
         if GATE_ID.fullmatch(request.run):
@@ -158,7 +158,7 @@ class Exchange:
         return now - request.asked <= OPEN_FOR and not (self.directory(request.run) / RESULTS_FILE).exists()
 
     def _local(self) -> Iterator[tuple[str, bytes]]:
-        for kind in ("runs", _GATES):
+        for kind in ("runs", GATES):
             yield from self._local_of(self.state.directory / kind)
 
     def _local_of(self, runs: Path) -> Iterator[tuple[str, bytes]]:

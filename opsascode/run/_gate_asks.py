@@ -2,10 +2,11 @@
 
 A blocked verdict is put to people as a run's question is: a request, whose plan is the verdict itself, lies in the
 state directory and in the mailbox, and people sign with `opsascode approve`. It belongs to no run: what they sign lets
-through every change of the same class of the same service, for the same reasons, until it ends.
+that change out as often as it is asked about, for the same reasons, until it ends.
 
 Who asks again for the same while a request stands, asks with that one: also where it was declined. Nobody who asked,
-now or then, counts.
+now or then, counts. Where an account asks that no person is behind, nothing that is signed could count, so nobody is
+asked.
 
 Not here: who counts (`policy`), the files (`_asks`), where they lie (`_exchange`).
 """
@@ -17,13 +18,31 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from opsascode.errors import ProofError, UsageError
-from opsascode.policy import GATE_REQUEST, GateAsked, OverrideCode, OverrideFault, hear_override
-from opsascode.proof import canonical_bytes, read_unverified, sha256_digest
-from opsascode.run._asks import Ask, AskKind, AskRequest, aliases_of, need_of, read_request, stamp, write_request
+from opsascode.policy import (
+    GATE_REQUEST,
+    GateAsked,
+    OverrideCode,
+    OverrideFault,
+    for_something_else,
+    hear_override,
+    unknown_accounts,
+)
+from opsascode.proof import canonical_bytes, read_unverified, sha256_digest, stamp
+from opsascode.run._asks import (
+    ASKS_DIRECTORY,
+    Ask,
+    AskKind,
+    AskRequest,
+    aliases_of,
+    need_of,
+    read_request,
+    write_request,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from opsascode.policy import ApprovalNeed, GateOverride, GateVerdict
     from opsascode.proof import Json
@@ -39,15 +58,17 @@ _MOST_HEARD: Final = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overrides:
-    """What people were asked, and what they said, about the gate of one service and one class of changes.
+    """What people were asked, and what they said, about the gate of one service for one change.
 
-    `files` are statements and requests that were brought as files, and count beside those that lie in `exchange`.
+    `change` is empty where nobody named it. `files` are statements and requests that were brought as files, and count
+    beside those that lie in `exchange`.
     """
 
     exchange: Exchange
     repository: str
     service: str
     change_class: str
+    change: str
     files: tuple[bytes, ...] = ()
 
     def hear(
@@ -62,29 +83,36 @@ class Overrides:
             given = (*self.exchange.gather(each.request), *envelopes)
             about = [one for one in given if _plan_of(one) == each.request.plan_digest]
             if about or _name(each) in brought:
-                heard.append(hear_override(each.plan, _need(each, needed, actor, self.repository), about, people, now))
+                need = _need(each, needed, actor, self.repository)
+                heard.append(self._about_else(each) or hear_override(each.plan, need, about, people, now))
         known = {each.request.plan_digest for each in meant}
         return (*heard, *_about_nothing(envelopes, known))
 
+    def in_vain(self, people: People, actor: Actor) -> OverrideFault | None:
+        """Say why nobody's answer could count for who asks now; None where it could."""
+        return unknown_accounts(people, (actor.user, *aliases_of(actor)))
+
     def standing(self, verdict: GateVerdict, actor: Actor, now: datetime) -> WrittenRequest | None:
-        """Give a request of the same account for the same reasons that stands already."""
+        """Give a request of the same account for the same change and reasons that stands already."""
         keys = {each.key for each in verdict.blocking}
-        for each in self._left(now):
+        for each in (*self._brought()[0], *self._left(now)):
             asked = _asked_of(each)
             if asked is None or asked.keys != keys or each.request.requester != actor.user:
+                continue
+            if asked.repository != self.repository or for_something_else(asked, self) is not None:
                 continue
             lifetime = min(each.request.ask.lifetime, verdict.needed.lifetime if verdict.needed else timedelta())
             if asked.asked <= now < asked.asked + lifetime:
                 return each
         return None
 
-    def ask(self, verdict: GateVerdict, name: str, *, change: str, commit: str | None, actor: Actor) -> AskRequest:
+    def ask(self, verdict: GateVerdict, name: str, *, commit: str | None, actor: Actor) -> AskRequest:
         """Put a blocked verdict to people, and leave it where they find it.
 
         Raises:
             ResolveError: the state directory cannot be written.
         """
-        plan = canonical_bytes(self._plan(verdict, name, change=change, commit=commit))
+        plan = canonical_bytes(self._plan(verdict, name, commit))
         request = AskRequest(
             run=name,
             plan_digest=sha256_digest(plan),
@@ -98,7 +126,12 @@ class Overrides:
         self.exchange.announce(request)
         return request
 
-    def _plan(self, verdict: GateVerdict, name: str, *, change: str, commit: str | None) -> dict[str, Json]:
+    def place(self, request: AskRequest) -> Path | None:
+        """Say in which file of this machine a request lies; None where it came from elsewhere."""
+        place = self.exchange.directory(request.run) / ASKS_DIRECTORY / f"{request.ask.stage}.json"
+        return place if place.is_file() else None
+
+    def _plan(self, verdict: GateVerdict, name: str, commit: str | None) -> dict[str, Json]:
         needed = verdict.needed
         lifetime = needed.lifetime if needed else timedelta()
         return {
@@ -107,7 +140,7 @@ class Overrides:
             "repository": self.repository,
             "service": verdict.service,
             "change_class": verdict.change_class,
-            "change": change,
+            "change": self.change,
             "verdict": verdict.verdict.value,
             "reasons": [each.to_json() for each in verdict.reasons],
             "policies": list(verdict.policies),
@@ -118,15 +151,25 @@ class Overrides:
         }
 
     def _left(self, now: datetime) -> Iterator[WrittenRequest]:
-        """Give the requests that lie here and in the mailbox and may be meant, the newest first."""
-        found = [
-            each
-            for each in self.exchange.requests()
-            if (asked := _asked_of(each)) is not None
-            and (asked.service, asked.change_class) == (self.service, self.change_class)
-            and now - asked.asked <= _HEARD_FOR
-        ]
-        yield from sorted(found, key=lambda each: (each.request.asked, each.request.run), reverse=True)
+        """Give the requests that lie here and in the mailbox and may be meant: of this change first, the newest first.
+
+        Of other changes, those that still stand may have been meant by mistake.
+        """
+        found: list[tuple[bool, WrittenRequest]] = []
+        for each in self.exchange.requests():
+            asked = _asked_of(each)
+            if asked is None or (asked.service, asked.change_class) != (self.service, self.change_class):
+                continue
+            same = asked.change == self.change
+            if now - asked.asked <= _HEARD_FOR if same else asked.asked <= now < asked.until:
+                found.append((same, each))
+        found.sort(key=lambda one: (one[0], one[1].request.asked, one[1].request.run), reverse=True)
+        yield from (each for _, each in found)
+
+    def _about_else(self, written: WrittenRequest) -> OverrideFault | None:
+        """Say, before signatures are counted, that a request is about another question: more of them would not help."""
+        asked = _asked_of(written)
+        return None if asked is None else for_something_else(asked, self)
 
     def _brought(self) -> tuple[list[WrittenRequest], list[bytes]]:
         """Tell requests from statements among what was brought as files."""
@@ -148,7 +191,7 @@ def _ask_of(verdict: GateVerdict) -> Ask:
         wave=0,
         kind=AskKind.APPROVAL,
         step="",
-        title=f"Let changes of class {verdict.change_class} to {verdict.service} out although its gate blocks",
+        title=f"Let a change of class {verdict.change_class} to {verdict.service} out although its gate blocks",
         required=needed.required,
         role=needed.role,
         lifetime=needed.lifetime,

@@ -17,7 +17,6 @@ import secrets
 import stat
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +33,8 @@ from opsascode.proof import (
     meet,
     parse_strict,
     read_chain,
+    read_stamp,
+    stamp,
 )
 from opsascode.repo import TRUST_FOLDER, committed_trust
 from opsascode.run._asks import AskKind
@@ -41,6 +42,7 @@ from opsascode.run._plan import RootUsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from opsascode.proof import SignedRoot
     from opsascode.repo import Repository
@@ -53,7 +55,6 @@ MACHINE_PINS: Final = Path("/etc/opsascode/trust.d")
 _FORMAT: Final = "opsascode/pins/v1"
 _DIGEST: Final = re.compile("sha256:[0-9a-f]{64}")
 _PLAIN_NAME: Final = re.compile("[a-z0-9][a-z0-9._-]{0,62}")
-_STAMP: Final = "%Y-%m-%dT%H:%M:%SZ"
 _MOST_BYTES: Final = 1024 * 1024
 _OTHERS_MAY_WRITE: Final = 0o022
 
@@ -111,7 +112,7 @@ class Pins:
         return RootPin(
             repository=digest,
             place=str(self._machine_place()) if machine else str(self.place),
-            pinned=None if machine else _moment(own.get("pinned")),
+            pinned=None if machine else read_stamp(str(own.get("pinned"))),
             tofu=not machine and own.get("tofu") is True,
             version=version if isinstance(version, int) else 0,
             digest=str(seen.get("digest", "")),
@@ -128,7 +129,7 @@ class Pins:
         self.check(digest)
         with self._changed() as content:
             pins = _part(content, "pins")
-            pins[self._state.scope] = {"repository": digest, "pinned": _stamp(now), "tofu": tofu}
+            pins[self._state.scope] = {"repository": digest, "pinned": stamp(now), "tofu": tofu}
             content["pins"] = pins
 
     def check(self, digest: str) -> None:
@@ -293,7 +294,7 @@ def pin_statement(
         "pin": digest,
         "before": before.repository if before else None,
         "tofu": tofu,
-        "at": _stamp(now),
+        "at": stamp(now),
     }
     return Statement(predicate_type=TRUST_PIN, subject_name="trust-root", subject_digest=digest, predicate=predicate)
 
@@ -339,14 +340,3 @@ def _unusable(pin: RootPin | None, *, there: bool) -> ProofError:
 def _part(content: Mapping[str, Json], key: str) -> dict[str, Json]:
     found = content.get(key)
     return found if isinstance(found, dict) else {}
-
-
-def _moment(found: Json) -> datetime | None:
-    try:
-        return datetime.strptime(str(found), _STAMP).replace(tzinfo=UTC)
-    except ValueError:
-        return None
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime(_STAMP)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from opsascode.repo import Limits, Runbook, Value
 
 PLAN_FORMAT: Final = "opsascode/plan/v1"
+APPLIED_PACK: Final = "applied policy pack"
+"""What the pin of the pack that holds is called in a plan; no file has this name."""
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _PLAN_LIMIT_BYTES: Final = 16 * 1024 * 1024
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from opsascode.proof import PREDICATE_PREFIX, Json, Statement, canonical_bytes
 from opsascode.run._judged import bounded_reasons, bounded_subject
+from opsascode.run._plan import APPLIED_PACK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +29,8 @@ RUN_ASK: Final = f"{PREDICATE_PREFIX}run-ask:v1"
 RUN_END: Final = f"{PREDICATE_PREFIX}run-end:v1"
 RUN_REFUSED: Final = f"{PREDICATE_PREFIX}run-refused:v1"
 REFUSED_BYTES: Final = 32 * 1024
+CONTENT_BYTES: Final = 8 * 1024
+_POLICIES: Final = "policies/"
 _STAGES_NAMED: Final = 50
 _DOUBTS_NAMED: Final = 50
 _FOR_THE_REST: Final = 512
@@ -75,11 +78,15 @@ class Purpose(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSubject:
-    """What all records of a run are about; `about` is the part of the predicate they share."""
+    """What all records of a run are about; `about` is the part of the predicate they share.
+
+    `content` is what the plan pins of the repository's content: the start record alone names it.
+    """
 
     run: str
     plan: str
     about: Mapping[str, Json]
+    content: Mapping[str, Json] | None = None
 
     @classmethod
     def of_plan(cls, run: str, plan: Plan, *, ledger: str, purpose: Purpose) -> RunSubject:
@@ -103,6 +110,7 @@ class RunSubject:
                 "plan": plan.digest,
                 "mode": purpose.value,
             },
+            content=_content(plan),
         )
 
     @classmethod
@@ -226,6 +234,7 @@ def start_statement(  # noqa: PLR0913 - the circumstances of a start, each named
             },
             "permit": {"guardrails": list(permit.guardrails), "expires": timestamp(permit.expires)},
             **({"judged": bounded_subject(permit.subject)} if permit.subject else {}),
+            **({"content": dict(subject.content)} if subject.content else {}),
             "started": timestamp(now),
         },
     )
@@ -303,6 +312,15 @@ def refused_statement(plan: Plan, refusal: Refusal, refused: Refused, *, actor: 
 def timestamp(moment: datetime) -> str:
     """Give an aware moment as RFC 3339 in UTC with milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _content(plan: Plan) -> dict[str, Json] | None:
+    """Name what a plan pins of the repository's content, which policies are not; None where it takes over 8 KiB."""
+    pins: Json = {
+        pin.path: pin.digest for pin in plan.pins if pin.path != APPLIED_PACK and not pin.path.startswith(_POLICIES)
+    }
+    content: dict[str, Json] = {"pins": pins, "trees": {pin.path: pin.digest for pin in plan.trees}}
+    return content if len(canonical_bytes(content)) <= CONTENT_BYTES else None
 
 
 def _statement(kind: str, subject: RunSubject, more: dict[str, Json]) -> Statement:

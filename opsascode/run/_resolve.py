@@ -23,7 +23,7 @@ from opsascode.run._cut import Cutter, Stage, between_checks
 from opsascode.run._environment import minimal_environment
 from opsascode.run._modules import Places, Uses, uses_of
 from opsascode.run._pins import root_used
-from opsascode.run._plan import ParameterValue, Pin, Plan, PlannedStage, PlannedStep, RootUsed
+from opsascode.run._plan import APPLIED_PACK, ParameterValue, Pin, Plan, PlannedStage, PlannedStep, RootUsed
 from opsascode.run._provisions import Provisions, find_provisions
 from opsascode.run._settle import lock_names, settle_parameters
 from opsascode.run._stage import unusable
@@ -59,10 +59,6 @@ _NOT_FACTS: Final = re.compile(
     rb"|play_role_names|playbook_python|port|private_key_file|python_interpreter|role_name|role_names|run_tags|search_path"
     rb"|shell_\w+|skip_tags|ssh_\w+|user|verbosity|version|winrm_\w+)"
 )
-
-
-APPLIED_PACK: Final = "applied policy pack"
-"""What the pin of the pack that holds is called in a plan; no file has this name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from opsascode.slo._answer import PrometheusError, QueryRefusedError, Question, Reply, instant, ranged
+    from opsascode.slo._answer import PrometheusError, QueryRefusedError, instant
     from opsascode.slo._budget import nominal_length, period_of
     from opsascode.slo._burn import BurnWindow, burn_windows, default_windows, impossible_windows
     from opsascode.slo._course import Course, Moment, courses
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from opsascode.slo._document import document_of
     from opsascode.slo._exchange import Carried, Wishes
     from opsascode.slo._import import import_slos
-    from opsascode.slo._live import LiveCheck, check_live
-    from opsascode.slo._loaded import LoadedRules, Loading, RuleDifference, compare_loaded
+    from opsascode.slo._live import check_live
+    from opsascode.slo._loaded import Loading, compare_loaded
     from opsascode.slo._measure import ask_value, measure, unreachable
     from opsascode.slo._openslo_export import export_openslo
     from opsascode.slo._picture import BurnDown, burn_down_svg
     from opsascode.slo._place import Placed, PlacedFile, compare, file_texts, place
     from opsascode.slo._plain_text import documents_text
     from opsascode.slo._prometheus import PrometheusClient
-    from opsascode.slo._queries import Queries, bucket_edges, queries_of, query_problem, rate_queries
-    from opsascode.slo._rule_tests import RuleTests, rule_tests
-    from opsascode.slo._rules import DroppedWindow, RuleFile, dropped_windows, file_names, rule_files
+    from opsascode.slo._queries import bucket_edges, queries_of, query_problem
+    from opsascode.slo._rule_tests import rule_tests
+    from opsascode.slo._rules import RuleFile, file_names, rule_files
     from opsascode.slo._series import PromRule, RuleGroup
     from opsascode.slo._snapshot import (
         Counted,
@@ -41,30 +41,30 @@ if TYPE_CHECKING:
         snapshots_json,
         snapshots_of_json,
     )
-    from opsascode.slo._status import BurnSeen, ServiceStatus, TargetStatus, level_of, status_of, worst
+    from opsascode.slo._status import BurnSeen, ServiceStatus, TargetStatus, status_of
     from opsascode.slo._written import rules_text, unit_tests_text
 
 _ROOMS = {
     "_dashboard": ("dashboard", "dashboard_text"),
     "_place": ("Placed", "PlacedFile", "compare", "file_texts", "place"),
-    "_rule_tests": ("RuleTests", "rule_tests"),
+    "_rule_tests": ("rule_tests",),
     "_written": ("rules_text", "unit_tests_text"),
     "_budget": ("nominal_length", "period_of"),
     "_burn": ("BurnWindow", "burn_windows", "default_windows", "impossible_windows"),
-    "_queries": ("Queries", "bucket_edges", "queries_of", "query_problem", "rate_queries"),
-    "_rules": ("DroppedWindow", "RuleFile", "dropped_windows", "file_names", "rule_files"),
+    "_queries": ("bucket_edges", "queries_of", "query_problem"),
+    "_rules": ("RuleFile", "file_names", "rule_files"),
     "_series": ("PromRule", "RuleGroup"),
     "_snapshot": (
         "Counted", "SloSnapshot", "TargetSeen", "moment_of", "moment_text", "snapshots_json", "snapshots_of_json",
     ),
-    "_status": ("BurnSeen", "ServiceStatus", "TargetStatus", "level_of", "status_of", "worst"),
-    "_answer": ("PrometheusError", "QueryRefusedError", "Question", "Reply", "instant", "ranged"),
+    "_status": ("BurnSeen", "ServiceStatus", "TargetStatus", "status_of"),
+    "_answer": ("PrometheusError", "QueryRefusedError", "instant"),
     "_prometheus": ("PrometheusClient",),
-    "_loaded": ("LoadedRules", "Loading", "RuleDifference", "compare_loaded"),
+    "_loaded": ("Loading", "compare_loaded"),
     "_measure": ("ask_value", "measure", "unreachable"),
     "_course": ("Course", "Moment", "courses"),
     "_picture": ("BurnDown", "burn_down_svg"),
-    "_live": ("LiveCheck", "check_live"),
+    "_live": ("check_live",),
     "_document": ("document_of",),
     "_exchange": ("Carried", "Wishes"),
     "_import": ("import_slos",),
@@ -74,15 +74,15 @@ _ROOMS = {
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
-    "BurnDown", "BurnSeen", "BurnWindow", "Carried", "Counted", "Course", "DroppedWindow", "LiveCheck", "LoadedRules",
-    "Loading", "Moment", "Placed", "PlacedFile", "PromRule", "PrometheusClient", "PrometheusError", "Queries",
-    "QueryRefusedError", "Question", "Reply", "RuleDifference", "RuleFile", "RuleGroup", "RuleTests", "ServiceStatus",
+    "BurnDown", "BurnSeen", "BurnWindow", "Carried", "Counted", "Course",
+    "Loading", "Moment", "Placed", "PlacedFile", "PromRule", "PrometheusClient", "PrometheusError",
+    "QueryRefusedError", "RuleFile", "RuleGroup", "ServiceStatus",
     "SloSnapshot", "TargetSeen", "TargetStatus", "Wishes", "ask_value", "bucket_edges", "burn_down_svg", "burn_windows",
     "check_live", "compare", "compare_loaded", "courses", "dashboard", "dashboard_text", "default_windows",
-    "document_of", "documents_text", "dropped_windows", "export_openslo", "file_names", "file_texts", "import_slos",
-    "impossible_windows", "instant", "level_of", "measure", "moment_of", "moment_text", "nominal_length", "period_of",
-    "place", "queries_of", "query_problem", "ranged", "rate_queries", "rule_files", "rule_tests", "rules_text",
-    "snapshots_json", "snapshots_of_json", "status_of", "unit_tests_text", "unreachable", "worst",
+    "document_of", "documents_text", "export_openslo", "file_names", "file_texts", "import_slos",
+    "impossible_windows", "instant", "measure", "moment_of", "moment_text", "nominal_length", "period_of",
+    "place", "queries_of", "query_problem", "rule_files", "rule_tests", "rules_text",
+    "snapshots_json", "snapshots_of_json", "status_of", "unit_tests_text", "unreachable",
 ]  # fmt: skip
 
 

@@ -12,13 +12,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from opsascode.repo import Events, Histogram, HistogramUnit
 from opsascode.slo._promql import WINDOW, selector
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 TEMPLATE: Final = re.compile(r"\{\{\s*-?\s*\.window\s*-?\s*\}\}")
 _TOKEN: Final = re.compile(
@@ -287,8 +284,3 @@ class _Reader:
 def windowed(query: str, window: str) -> str:
     """Put a window in where a query has a template for it."""
     return TEMPLATE.sub(window, query)
-
-
-def all_windows(queries: Sequence[str]) -> bool:
-    """Say whether every query has a template for its window."""
-    return all(TEMPLATE.search(each) for each in queries)

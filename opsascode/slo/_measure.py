@@ -16,23 +16,26 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from opsascode.slo._answer import PrometheusError, QueryRefusedError, Reply, instant, only_sample, samples
-from opsascode.slo._parts import Asked, moment_of_seconds, parted, questions
+from opsascode.slo._parts import LAST, Asked, Joined, moment_of_seconds
 from opsascode.slo._promql import span
 from opsascode.slo._snapshot import SloSnapshot, TargetSeen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from decimal import Decimal
 
     from opsascode.repo import ReliabilityPolicy
     from opsascode.slo._answer import Question, Sample
+    from opsascode.slo._numbers import Shape
     from opsascode.slo._prometheus import Answered, PrometheusClient
 
 SKEW_SAID: Final = timedelta(seconds=30)
 _LOOK_BACK: Final = timedelta(minutes=5)  # as far as Prometheus looks back for a sample by default
 _DAY: Final = timedelta(days=1)
 _MOST_STEPS: Final = 9000  # Prometheus refuses more than 11,000 points
-_TOGETHER: Final = 4
+_TOGETHER: Final = 50
+_MOST_TERMS: Final = 80
 _MOST_NOTES: Final = 20
 _MOST_NOTE: Final = 500
 
@@ -100,27 +103,48 @@ class _Given:
 
 def _ask(client: PrometheusClient, asked: Sequence[Asked]) -> tuple[Answered, list[_Given | PrometheusError]]:
     """Ask for all promises, a few at once, and for the clock of Prometheus; those of an unclear answer one by one."""
-    groups = [asked[place : place + _TOGETHER] for place in range(0, len(asked), _TOGETHER)]
+    groups = [Joined.of(each) for each in _groups(asked)]
     clock, *answers = _answers(client, groups, instant("time()"))
     again: dict[int, Answered] = {}
     if any(isinstance(each, Reply | QueryRefusedError) for each in (clock, *answers)):
-        several = [(group, one) for group, one in zip(groups, answers, strict=True) if len(group) > 1]
-        alone = [each for group, one in several if isinstance(one, PrometheusError) or one.notes for each in group]
-        again = dict(zip(map(id, alone), _answers(client, [[each] for each in alone]), strict=True))
+        several = [(group, one) for group, one in zip(groups, answers, strict=True) if len(group.asked) > 1]
+        unclear = [group for group, one in several if isinstance(one, PrometheusError) or one.notes]
+        alone = [Joined.of([each]) for group in unclear for each in group.asked]
+        again = dict(zip((id(each.asked[0]) for each in alone), _answers(client, alone), strict=True))
     given: list[_Given | PrometheusError] = []
     for group, answer in zip(groups, answers, strict=True):
-        if id(group[0]) in again:
-            given += [one for each in group for one in _given([each], again[id(each)])]
+        if id(group.asked[0]) in again:
+            given += [one for each in group.asked for one in _given(Joined.of([each]), again[id(each)])]
         else:
             given += _given(group, answer)
     return clock, given
 
 
-def _answers(client: PrometheusClient, groups: Sequence[Sequence[Asked]], *first: Question) -> list[Answered]:
+def _groups(asked: Sequence[Asked]) -> Iterator[list[Asked]]:
+    """Put promises together that share a question: not too many, and with not too many terms."""
+    group: list[Asked] = []
+    shapes: set[Shape] = set()
+    terms = 0
+    for each in asked:
+        if group and (len(group) == _TOGETHER or terms + _more_terms(each, shapes) > _MOST_TERMS):
+            yield group
+            group, shapes, terms = [], set(), 0
+        terms += _more_terms(each, shapes)
+        shapes |= {number.shape for number in each.parts.values() if number.shape is not None}
+        group.append(each)
+    if group:
+        yield group
+
+
+def _more_terms(one: Asked, shapes: AbstractSet[Shape]) -> int:
+    return sum(number.shape is None or number.shape not in shapes for number in one.parts.values())
+
+
+def _answers(client: PrometheusClient, groups: Sequence[Joined], *first: Question) -> list[Answered]:
     """Ask for groups; each is two questions, and one answer."""
     if not groups and not first:
         return []
-    halves = client.ask_all([*first, *(each for group in groups for each in questions(group))])
+    halves = client.ask_all([*first, *(each for group in groups for each in group.questions())])
     rest = halves[len(first) :]
     return [*halves[: len(first)], *(_whole(*pair) for pair in zip(rest[::2], rest[1::2], strict=True))]
 
@@ -136,16 +160,13 @@ def _whole(one: Answered, other: Answered) -> Answered:
     return Reply(data=found, notes=tuple(dict.fromkeys((*one.notes, *other.notes))))
 
 
-def _given(group: Sequence[Asked], answer: Answered) -> list[_Given | PrometheusError]:
-    """Tell apart what came back for promises that share a query."""
+def _given(group: Joined, answer: Answered) -> list[_Given | PrometheusError]:
+    """Tell apart what came back for promises that share a question."""
     if isinstance(answer, PrometheusError):
-        return [answer for _ in group]
-    by_name = parted(answer.data)
-    names = ", ".join(each.target.id for each in group)
-    notes = tuple(f"{names}: {note}" for note in answer.notes)
+        return [answer for _ in group.asked]
     return [
-        _Given(parts={name: by_name.get(f"{place}.{name}", ()) for name in each.parts}, notes=notes)
-        for place, each in enumerate(group)
+        _Given(parts=parts, notes=tuple(f"{each.target.id}: {note}" for note in answer.notes))
+        for each, parts in zip(group.asked, group.answers(answer.data), strict=True)
     ]
 
 
@@ -178,7 +199,7 @@ def _with_last_samples(asked: Sequence[Asked], found: list[_Found], client: Prom
 
 def _last_within(one: Asked, length: timedelta) -> str:
     step = max(_LOOK_BACK, timedelta(minutes=-(-length // timedelta(minutes=_MOST_STEPS))))
-    return f"max(max_over_time(({one.parts['last']})[{span(length)}:{span(step)}]))"
+    return f"max(max_over_time(({one.parts[LAST].query})[{span(length)}:{span(step)}]))"
 
 
 def _last(answer: Answered | None) -> datetime | None:

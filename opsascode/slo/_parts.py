@@ -1,14 +1,16 @@
 """Of which parts is the question about one promise made, and what do their answers come to?
 
-Parts are queries of one number each, joined to one query and told apart by a label. What is cheap to ask is asked:
-of a classic histogram the good events and all of them, from which the bad ones follow. Parts over long windows and over
-short ones are apart, as Prometheus opens all that the longest window of a query needs for each part of it.
+Parts are numbers, joined to one query and told apart by a label; those of one shape, of several services, are one term
+of it. What is cheap to ask is asked: all events, and the bad ones or the good ones, from which the bad ones follow.
+Parts over long windows and over short ones are apart, as Prometheus opens all that the longest window of a query needs
+for each term of it.
 
-Not here: asking (`_measure`), the PromQL of a part (`_queries`).
+Not here: asking (`_measure`), the PromQL of a part (`_queries`), what has one shape (`_numbers`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,15 +19,17 @@ from typing import TYPE_CHECKING, Final
 from opsascode.slo._answer import PrometheusError, instant
 from opsascode.slo._budget import period_of
 from opsascode.slo._burn import burn_windows
+from opsascode.slo._numbers import Number
 from opsascode.slo._promql import span
 from opsascode.slo._queries import queries_of
 from opsascode.slo._snapshot import Counted, TargetSeen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from opsascode.repo import ReliabilityPolicy, Target
     from opsascode.slo._answer import Question, Sample, Series
+    from opsascode.slo._numbers import Shape
     from opsascode.slo._queries import Queries
 
 PART: Final = "opsascode_part"
@@ -33,7 +37,8 @@ PART: Final = "opsascode_part"
 _LONG: Final = timedelta(days=1)
 _SECOND: Final = timedelta(seconds=1)
 _BUDGET: Final = "budget"
-_LAST: Final = "last"
+LAST: Final = "last"
+"""The part that says when there was data."""
 _NOTHING: Final = Decimal(0)
 
 
@@ -49,7 +54,7 @@ class Asked:
     start: datetime
     end: datetime
     at: datetime
-    parts: Mapping[str, str]
+    parts: Mapping[str, Number]
     long: frozenset[str]
     least: Mapping[timedelta, int]
 
@@ -61,12 +66,12 @@ class Asked:
         long = {each.long for each in pairs}
         lengths = sorted(long | {each.short for each in pairs})
         least = {each: target.min_events if each in long else 0 for each in lengths}
-        windows = {span(each): (each, queries, least[each]) for each in lengths}
+        windows = {span(each): (each, least[each]) for each in lengths}
         elapsed = _whole_seconds(at - start)
-        counts = _counts(queries, elapsed, _BUDGET) if elapsed >= _SECOND else {}
-        parts, far = {**counts, _LAST: queries.last}, set(counts) if elapsed >= _LONG else set()
-        for name, (length, _, enough) in windows.items():
-            own = _rate(queries, length, name, enough)
+        counts = _counts(queries, elapsed, _BUDGET, policy.service) if elapsed >= _SECOND else {}
+        parts, far = {**counts, LAST: queries.newest(policy.service)}, set(counts) if elapsed >= _LONG else set()
+        for name, (length, enough) in windows.items():
+            own = _rate(queries, length, name, policy.service, enough)
             parts.update(own)
             far |= set(own) if length >= _LONG else set()
         return cls(
@@ -88,11 +93,11 @@ class Asked:
         Raises:
             PrometheusError: a moment is none.
         """
-        values = {name: each.value if each is not None else None for name, each in samples.items()}
+        values = {name: each.value if each is not None else self.parts[name].absent for name, each in samples.items()}
         bad, total = _bad_and_total(values, _BUDGET)
         counted = None if bad is None or total is None else Counted(bad=bad, total=total)
         rates = {length: _share(values, span(length), least) for length, least in self.least.items()}
-        last = values.get(_LAST)
+        last = values.get(LAST)
         return self._seen(counted, rates, last=None if last is None else moment_of_seconds(last))
 
     def _seen(
@@ -116,16 +121,55 @@ class Asked:
         )
 
 
-def questions(group: Sequence[Asked]) -> tuple[Question, Question]:
-    """Ask for promises as of the same moment: their parts over long windows, and the others."""
-    long = {f"{place}.{name}": each.parts[name] for place, each in enumerate(group) for name in sorted(each.long)}
-    short = {
-        f"{place}.{name}": query
-        for place, each in enumerate(group)
-        for name, query in each.parts.items()
-        if name not in each.long
-    }
-    return instant(joined(long) or "vector(0) < 0", group[0].at), instant(joined(short), group[0].at)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """Some promises as of the same moment, and the terms of the one question about them.
+
+    `terms` are expressions by the names they get in the label; `far` are those over long windows. `places` says, for
+    each part of each promise, in which term it is, and at which value of which label (none where it is all of it).
+    """
+
+    asked: tuple[Asked, ...]
+    terms: Mapping[str, str]
+    far: frozenset[str]
+    places: tuple[Mapping[str, tuple[str, str, str]], ...]
+
+    @classmethod
+    def of(cls, asked: Sequence[Asked]) -> Joined:
+        """Join promises; parts that differ in the value of one label only are one term."""
+        users = Counter(number.shape for each in asked for number in each.parts.values() if number.shape is not None)
+        names = {shape: f"shape {place}" for place, shape in enumerate(each for each in users if users[each] > 1)}
+        values: dict[Shape, dict[str, None]] = {shape: {} for shape in names}
+        terms, far, places = {}, set(), []
+        for position, each in enumerate(asked):
+            found: dict[str, tuple[str, str, str]] = {}
+            for name, number in each.parts.items():
+                shape = number.shape
+                if shape in names:
+                    values[shape][number.value] = None
+                    found[name] = (names[shape], shape.label, number.value)
+                else:
+                    found[name] = (f"{position}.{name}", "", "")
+                    terms[f"{position}.{name}"] = number.query
+                far |= {found[name][0]} if name in each.long else set()
+            places.append(found)
+        terms |= {names[shape]: shape.of(chosen) for shape, chosen in values.items()}
+        return cls(asked=tuple(asked), terms=terms, far=frozenset(far), places=tuple(places))
+
+    def questions(self) -> tuple[Question, Question]:
+        """Ask for the terms over long windows, and for the others."""
+        far = {name: query for name, query in self.terms.items() if name in self.far}
+        near = {name: query for name, query in self.terms.items() if name not in self.far}
+        at = self.asked[0].at
+        return instant(joined(far) or "vector(0) < 0", at), instant(joined(near), at)
+
+    def answers(self, found: Iterable[Sample]) -> list[Mapping[str, Sequence[Sample]]]:
+        """Give, for each promise, what came back for each of its parts."""
+        by_name = parted(found)
+        return [
+            {name: tuple(_at(by_name.get(term, ()), label, value)) for name, (term, label, value) in each.items()}
+            for each in self.places
+        ]
 
 
 def joined(parts: Mapping[str, str]) -> str:
@@ -162,18 +206,24 @@ def moment_of_seconds(seconds: Decimal) -> datetime:
         raise PrometheusError("Prometheus gives a moment that no calendar has") from None
 
 
-def _counts(queries: Queries, length: timedelta, name: str) -> dict[str, str]:
-    """Ask for bad events and for all; where it is cheaper, for the good ones in place of the bad."""
-    good, total = queries.good(length), queries.total(length)
-    if good is not None:
-        return {f"{name} good": good, f"{name} total": total}
-    return {f"{name} bad": queries.bad(length), f"{name} total": total}
+def _at(found: Iterable[Sample], label: str, value: str) -> Iterator[Sample]:
+    """Choose what is at one value of a label, without this label; all where there is no label."""
+    for each in found:
+        if not label:
+            yield each
+        elif each.labels.get(label) == value:
+            yield replace(each, labels={name: text for name, text in each.labels.items() if name != label})
 
 
-def _rate(queries: Queries, length: timedelta, name: str, least: int) -> dict[str, str]:
-    if queries.good(length) is not None:
-        return _counts(queries, length, name)
-    return {name: queries.ratio(length, least=least)}
+def _counts(queries: Queries, length: timedelta, name: str, service: str) -> dict[str, Number]:
+    return {f"{name} {side}": number for side, number in queries.counts(length, service).items()}
+
+
+def _rate(queries: Queries, length: timedelta, name: str, service: str, least: int) -> dict[str, Number]:
+    """Ask for what a share follows from; for the share itself where it is an average over time."""
+    if not queries.counted:
+        return {name: Number(query=queries.ratio(length, least=least))}
+    return _counts(queries, length, name, service)
 
 
 def _bad_and_total(values: Mapping[str, Decimal | None], name: str) -> tuple[Decimal | None, Decimal | None]:

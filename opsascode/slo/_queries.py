@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Final
 from opsascode.errors import DocumentError
 from opsascode.repo import Events, Histogram, Raw
 from opsascode.slo._budget import exact, plain, ratio
-from opsascode.slo._burn import burn_windows
+from opsascode.slo._numbers import Number, count_of, newest_of, or_none_seen
 from opsascode.slo._promql import WINDOW, number, quoted, selector, span, with_matchers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from opsascode.repo import ReliabilityPolicy, Target
+    from opsascode.repo import Target
 
 SAMPLE: Final = timedelta(minutes=1)
 _SECOND: Final = timedelta(seconds=1)
@@ -61,12 +61,29 @@ class Queries:
             return f"count_over_time({self._samples(length)})"
         return _scaled(total_rate(self.target.indicator, length), length)
 
-    def good(self, length: timedelta) -> str | None:
-        """Ask for good events of a classic histogram, for which bad ones cost another look at all; None elsewhere."""
+    @property
+    def counted(self) -> bool:
+        """Whether bad events and all of them are sums of counters."""
         indicator = self.target.indicator
-        if self.step is not None or not isinstance(indicator, Histogram) or indicator.native:
-            return None
-        return _scaled(f"sum(rate({_bucket(indicator)}[{span(length)}])) or vector(0)", length)
+        return self.step is None and not (isinstance(indicator, Histogram) and indicator.native)
+
+    def counts(self, length: timedelta, service: str) -> Mapping[str, Number]:
+        """Ask for `total`, and for `bad` or `good`, whichever is cheaper; `good` lets the bad ones follow."""
+        indicator = self.target.indicator
+        if not self.counted or isinstance(indicator, Raw):
+            return {"bad": Number(query=self.bad(length)), "total": Number(query=self.total(length))}
+        if isinstance(indicator, Histogram):
+            good, total = (
+                count_of(each, length, service) for each in (_bucket(indicator), _named(indicator, "_count"))
+            )
+            return {"good": or_none_seen(good), "total": total}
+        name, text = ("bad", indicator.bad) if indicator.bad is not None else ("good", indicator.good or "")
+        part, total = (_events(each, length, service) for each in (text, indicator.total))
+        return {name: or_none_seen(part), "total": total}
+
+    def newest(self, service: str) -> Number:
+        """Ask for the time of the newest sample, in seconds since 1970; nothing where the series is gone."""
+        return newest_of(self.series, service)
 
     def ratio(self, length: timedelta, *, least: int = 0) -> str:
         """Ask for the share of bad events in a window; nothing where there were none, or fewer than `least`."""
@@ -79,16 +96,6 @@ class Queries:
     def sample(self) -> str:
         """Ask for one sample: the ratio as it is, or 1 for a bad slice and 0 for a good one."""
         return sample_of(self.target)
-
-    @property
-    def present(self) -> str:
-        """Ask whether the total's series exists now: a number of series, or nothing."""
-        return f"count({self.series})"
-
-    @property
-    def last(self) -> str:
-        """Ask for the time of the newest sample, in seconds since 1970; nothing where the series is gone."""
-        return f"max(timestamp({self.series}))"
 
     @property
     def series(self) -> str:
@@ -104,18 +111,6 @@ def queries_of(target: Target) -> Queries:
     if target.slices is not None:
         return Queries(target=target, step=target.slices.length)
     return Queries(target=target, step=SAMPLE if isinstance(target.indicator, Raw) else None)
-
-
-def rate_queries(policy: ReliabilityPolicy, target: Target) -> Mapping[timedelta, str]:
-    """Give, for each window of the policy's burn alerts, the PromQL of the share of bad events in it.
-
-    `min_events` holds for the long windows; a short one only says that it still goes on.
-    """
-    asked = queries_of(target)
-    pairs = burn_windows(policy)
-    long = {each.long for each in pairs}
-    lengths = sorted(long | {each.short for each in pairs})
-    return {each: asked.ratio(each, least=target.min_events if each in long else 0) for each in lengths}
 
 
 def event_ratio(indicator: Events | Histogram | Raw, length: timedelta, *, least: int = 0) -> str:
@@ -244,6 +239,13 @@ def query_rate(text: str, length: timedelta) -> str:
     if problem is not None:
         raise DocumentError(f"the query «{text}» {problem}")
     return f"sum({text.replace(WINDOW, span(length)).strip()})"
+
+
+def _events(text: str, length: timedelta, service: str) -> Number:
+    found = selector(text)
+    if found is None:
+        return Number(query=_scaled(query_rate(text, length), length))
+    return count_of(found, length, service)
 
 
 def _scaled(rate: str, length: timedelta) -> str:

@@ -101,11 +101,6 @@ def rule_files(policies: Policies) -> tuple[RuleFile, ...]:
     return tuple(_file(names[service], service, services[service]) for service in sorted(services))
 
 
-def dropped_windows(policies: Policies) -> tuple[DroppedWindow, ...]:
-    """Give every pair of windows that can never fire."""
-    return tuple(each for policy in policies.reliability for each in _dropped(policy))
-
-
 def file_names(services: Sequence[str]) -> Mapping[str, str]:
     """Give each service a name for its files: safe everywhere, no two alike even where case does not count."""
     plainly = {service: _UNSAFE.sub("-", service)[:_LONGEST_NAME].strip("-") or "service" for service in services}

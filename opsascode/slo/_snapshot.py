@@ -8,24 +8,24 @@ Not here: asking Prometheus (`_measure`), judging by a target (`_status`).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
 from opsascode.errors import UsageError
+from opsascode.proof import JsonParts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from decimal import Decimal
 
     from opsascode.proof import Json
 
 FILE_FORMAT: Final = "opsascode/slo-snapshots/v1"
 _STAMP: Final = "%Y-%m-%dT%H:%M:%S"
 _MOST_TEXT: Final = 2000
-_MOST_DIGITS: Final = 100
 _MOST_PLAIN: Final = 40
-_MOST_EXPONENT: Final = 400  # beyond what Prometheus can count with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,24 +81,21 @@ class TargetSeen:
         Raises:
             UsageError: it is not the JSON of what was measured for a promise.
         """
-        parts = _Parts.of(found, _TARGET_KEYS)
-        counted, rates = parts.value["counted"], parts.mapping("rates")
-        present, problem = parts.value["present"], parts.value["problem"]
-        if not isinstance(present, bool):
-            _refuse("present is neither true nor false")
+        parts = JsonParts.of(found, _no_snapshot, _TARGET_KEYS)
+        rates = parts.object("rates")
         seen = cls(
-            id=parts.text("id"),
+            id=parts.text("id", _MOST_TEXT),
             target=parts.decimal("target"),
-            start=parts.moment("start"),
-            end=parts.moment("end"),
-            counted=None if counted is None else _counted(counted),
-            rates={_length(key): None if rate is None else _decimal(rate) for key, rate in rates.items()},
-            present=present,
-            last_data=parts.moment("last_data") if parts.value["last_data"] is not None else None,
-            problem=None if problem is None else _short_text(problem, "problem"),
+            start=_moment(parts, "start"),
+            end=_moment(parts, "end"),
+            counted=parts.maybe("counted", lambda key: _counted(parts.object(key, _COUNTED_KEYS))),
+            rates={_length(key): rates.maybe(key, rates.decimal) for key in rates.value},
+            present=parts.truth("present"),
+            last_data=parts.maybe("last_data", lambda key: _moment(parts, key)),
+            problem=parts.maybe("problem", parts.text, _MOST_TEXT),
         )
         if not 0 < seen.target < 1:
-            _refuse("a target is not between 0 and 1")
+            raise _no_snapshot("a target is not between 0 and 1")
         return seen
 
 
@@ -135,20 +132,19 @@ class SloSnapshot:
         Raises:
             UsageError: it is not the JSON of a snapshot.
         """
-        parts = _Parts.of(found, _SNAPSHOT_KEYS)
-        commit, unreachable = parts.value["commit"], parts.value["unreachable"]
-        seen = tuple(TargetSeen.of_json(each) for each in parts.list("targets"))
+        parts = JsonParts.of(found, _no_snapshot, _SNAPSHOT_KEYS)
+        seen = tuple(TargetSeen.of_json(each) for each in parts.items("targets"))
         if len({each.id for each in seen}) < len(seen):
-            _refuse("a promise is in it twice")
+            raise _no_snapshot("a promise is in it twice")
         return cls(
-            policy=parts.text("policy"),
-            service=parts.text("service"),
-            commit=None if commit is None else _short_text(commit, "commit"),
-            digest=parts.text("digest"),
-            taken=parts.moment("taken"),
+            policy=parts.text("policy", _MOST_TEXT),
+            service=parts.text("service", _MOST_TEXT),
+            commit=parts.maybe("commit", parts.text, _MOST_TEXT),
+            digest=parts.text("digest", _MOST_TEXT),
+            taken=_moment(parts, "taken"),
             targets=seen,
-            warnings=tuple(_short_text(each, "a warning") for each in parts.list("warnings")),
-            unreachable=None if unreachable is None else _short_text(unreachable, "unreachable"),
+            warnings=parts.texts("warnings", _MOST_TEXT),
+            unreachable=parts.maybe("unreachable", parts.text, _MOST_TEXT),
         )
 
 
@@ -164,10 +160,11 @@ def snapshots_of_json(found: Json) -> tuple[SloSnapshot, ...]:
         UsageError: it is no such file.
     """
     if not isinstance(found, dict) or found.get("format") != FILE_FORMAT:
-        _refuse(f"its format is not {FILE_FORMAT}")
-    snapshots = tuple(SloSnapshot.of_json(each) for each in _Parts.of(found, _FILE_KEYS).list("snapshots"))
+        raise _no_snapshot(f"its format is not {FILE_FORMAT}")
+    listed = JsonParts.of(found, _no_snapshot, _FILE_KEYS).items("snapshots")
+    snapshots = tuple(SloSnapshot.of_json(each) for each in listed)
     if len({each.policy for each in snapshots}) < len(snapshots):
-        _refuse("a policy is in it twice")
+        raise _no_snapshot("a policy is in it twice")
     return snapshots
 
 
@@ -184,16 +181,16 @@ def moment_of(text: str) -> datetime:
     Raises:
         UsageError: it is none, or says no offset.
     """
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None or not text[:10].count("-") == 2:  # noqa: PLR2004 - a written date has two dashes
+    found = None
+    with suppress(ValueError, OverflowError):  # an offset can lead out of the first and the last year
+        written = datetime.fromisoformat(text)
+        found = None if written.tzinfo is None else written.astimezone(UTC)
+    if found is None or not text[:10].count("-") == 2:  # noqa: PLR2004 - a written date has two dashes
         raise UsageError(
             f"«{text[:60]}» is no moment of RFC 3339 with an offset",
             advice="write it as 2026-01-31T14:00:00Z or 2026-01-31T15:00:00+01:00",
         )
-    return found.astimezone(UTC)
+    return found
 
 
 def _text_of(number: Decimal) -> str:
@@ -204,44 +201,6 @@ def _text_of(number: Decimal) -> str:
     return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """The fields of an object, each read as what it must be."""
-
-    value: Mapping[str, Json]
-
-    @classmethod
-    def of(cls, found: Json, keys: frozenset[str]) -> _Parts:
-        if not isinstance(found, dict):
-            _refuse("a part of it is no object")
-        if missing := sorted(keys - found.keys()):
-            _refuse(f"it lacks {', '.join(missing)}")
-        if unknown := sorted(found.keys() - keys):
-            _refuse(f"it has unknown fields: {', '.join(unknown)[:100]}")
-        return cls(found)
-
-    def text(self, name: str) -> str:
-        return _short_text(self.value[name], name)
-
-    def decimal(self, name: str) -> Decimal:
-        return _decimal(self.value[name])
-
-    def moment(self, name: str) -> datetime:
-        return moment_of(self.text(name))
-
-    def list(self, name: str) -> Sequence[Json]:
-        found = self.value[name]
-        if not isinstance(found, list):
-            _refuse(f"{name} is no list")
-        return found
-
-    def mapping(self, name: str) -> Mapping[str, Json]:
-        found = self.value[name]
-        if not isinstance(found, dict):
-            _refuse(f"{name} is no object")
-        return found
-
-
 _TARGET_KEYS: Final = frozenset({"id", "target", "start", "end", "counted", "rates", "present", "last_data", "problem"})
 _SNAPSHOT_KEYS: Final = frozenset(
     {"policy", "service", "commit", "digest", "taken", "targets", "warnings", "unreachable"}
@@ -250,37 +209,22 @@ _FILE_KEYS: Final = frozenset({"format", "snapshots"})
 _COUNTED_KEYS: Final = frozenset({"bad", "total"})
 
 
-def _counted(found: Json) -> Counted:
-    parts = _Parts.of(found, _COUNTED_KEYS)
+def _counted(parts: JsonParts) -> Counted:
     counted = Counted(bad=parts.decimal("bad"), total=parts.decimal("total"))
     if counted.bad < 0 or counted.total < 0:
-        _refuse("a count is negative")
+        raise _no_snapshot("a count is negative")
     return counted
 
 
-def _decimal(found: Json) -> Decimal:
-    if not isinstance(found, str) or len(found) > _MOST_DIGITS:
-        _refuse("a number is not written as text")
-    try:
-        number = Decimal(found)
-    except InvalidOperation:
-        _refuse(f"«{found}» is no number")
-    if not number.is_finite() or abs(number.adjusted()) > _MOST_EXPONENT:
-        _refuse(f"«{found}» is no finite number")
-    return number
+def _moment(parts: JsonParts, key: str) -> datetime:
+    return moment_of(parts.text(key))
 
 
 def _length(found: str) -> timedelta:
     if not found.isascii() or not found.isdigit() or len(found) > 10 or int(found) == 0:  # noqa: PLR2004 - 300 years
-        _refuse("the length of a window is no number of seconds")
+        raise _no_snapshot("the length of a window is no number of seconds")
     return timedelta(seconds=int(found))
 
 
-def _short_text(found: Json, name: str) -> str:
-    if not isinstance(found, str) or len(found) > _MOST_TEXT:
-        _refuse(f"{name} is no text of at most {_MOST_TEXT} characters")
-    return found
-
-
-def _refuse(why: str) -> NoReturn:
-    raise UsageError(f"this is no snapshot of reliability: {why}")
+def _no_snapshot(why: str) -> UsageError:
+    return UsageError(f"this is no snapshot of reliability: {why}")

@@ -66,12 +66,26 @@ def test_a_runbook_drifts_when_it_changes_after_it_was_run_or_rehearsed(world: W
         world.runbook(name, STEPS.replace("msg: hello", "msg: changed"))
     assert why(world) == {
         "asked": "never rehearsed, run or reviewed",
-        "ran": "changed since its last run",
-        "rehearsed": "changed since its last rehearsal",
+        "ran": "playbooks/ran.yml changed since its last run",
+        "rehearsed": "playbooks/rehearsed.yml changed since its last rehearsal",
     }
     shown = world.ops("status", "--drift").out
     assert shown.startswith("Drift: 3 of 3 runbooks (100.0%), MORE than the 10% that is the target\n")
-    assert "changed since its last rehearsal" in shown
+    assert "playbooks/rehearsed.yml changed since its last rehearsal" in shown
+
+
+def test_a_role_that_changes_is_drift_of_what_was_run_with_it(world: World) -> None:
+    world.write("roles/web/tasks/main.yml", "- name: Hello\n  ansible.builtin.debug: {msg: hello}\n")
+    world.runbook("ran", "- {id: web, role: web}")
+    world.commit()
+    assert world.ops("run", "ran", "-y", "--limit", "web1").code == 0
+    world.write("inventories/more.yml", "all: {hosts: {db2: {}}}\n")
+    assert why(world) == {"ran": ""}
+    world.write("roles/web/tasks/main.yml", "- name: Bye\n  ansible.builtin.debug: {msg: bye}\n")
+    (item,) = drift(world)["runbooks"]["items"]
+    assert (item["differs"], item["not_compared"]) == (["roles/web/tasks/main.yml"], "")
+    assert item["why"] == "roles/web/tasks/main.yml changed since its last run"
+    assert item["why"] in world.ops("status", "--drift").out
 
 
 def test_a_run_that_failed_or_was_refused_is_no_evidence(world: World) -> None:
@@ -108,12 +122,16 @@ def test_an_applied_pack_reviews_what_it_holds_and_head_is_held_against_it(world
     assert [each["last"]["kind"] for each in told["runbooks"]["items"]] == ["review"]
     assert told["runbooks"]["drifted"] == 0
     assert told["policies"]["files"] == []
+    assert told["runbooks"]["partly_compared"] == 0, "nothing lies beside it but what is in the pack"
     assert "HEAD holds what is applied" in world.ops("status", "--drift").out
+    world.write("roles/web/tasks/main.yml", "- name: Hello\n  ansible.builtin.debug: {msg: hello}\n")
+    assert (drift(world)["runbooks"]["drifted"], drift(world)["runbooks"]["partly_compared"]) == (0, 1)
+    assert "compared in part only" in world.ops("status", "--drift").out
     world.runbook("reviewed", STEPS.replace("hello", "bye"))
     world.commit("another")
     told = drift(world)
     assert told["policies"]["files"] == ["playbooks/reviewed.yml"]
-    assert why(world) == {"reviewed": "changed since its last review"}
+    assert why(world) == {"reviewed": "playbooks/reviewed.yml changed since its last review"}
     assert "1 file of HEAD not as applied" in world.ops("status", "--drift").out
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from opsascode.proof import MachineRole, PublicKey, TrustedMachine
 from tests.slo.prometheus import Exporter, Prometheus, running_prometheus
 from tests.trust import HANDS, PERSONS, apply_pack, install, person, pin_root, role, team_root, with_roles, write_key
 from tests.world import Answer, World, new_world
@@ -59,17 +60,32 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Metrics]:
 class Shop:
     """A repository with a policy of one service, a trust root whose alice runs the tests, and keys in files."""
 
-    def __init__(self, world: World, service: str, url: str, *, name: str = "test-repository") -> None:
+    def __init__(
+        self, world: World, service: str, url: str, *, name: str = "test-repository", shared: bool = False
+    ) -> None:
+        """Make it; `shared` lets the team keep one ledger at a remote, and the machine key come from the environment."""
         self.world, self.service, self.keys, self.name = world, service, world.home / "keys", name
         for each in ("alice", "bob", "carol", "dave"):
             write_key(HANDS[each], self.keys / each)
-        self.settings(f"prometheus: {{url: '{url}', timeout: 5s}}")
+        machines = (self._machine(),) if shared else ()
+        more = ", ledger: {remote: origin}, keys: {machine: 'env:MACHINE_KEY'}" if shared else ""
+        self.settings(f"prometheus: {{url: '{url}', timeout: 5s}}{more}")
         self.policy()
         root = team_root(
             persons=(person("alice", accounts=(ACCOUNT, "github:alice-x")), *PERSONS[1:]),
             roles=with_roles(role("policy-approver", 1, "alice", "bob", "carol", "dave")),
+            machines=machines,
         )
         self.digest = install(world, root)
+
+    def _machine(self) -> TrustedMachine:
+        remote, key = self.world.home / "remote.git", self.keys / "machine"
+        subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", remote], check=True)
+        self.world.git("remote", "add", "origin", str(remote))
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        self.world.environment["MACHINE_KEY"] = key.read_text()
+        public = PublicKey.from_openssh(key.with_suffix(".pub").read_text())
+        return TrustedMachine(name="one", key=public, roles=(MachineRole.RUNNER, MachineRole.LEDGER))
 
     def settings(self, spec: str) -> None:
         self.world.write("opsascode.yml", f"""
@@ -143,7 +159,8 @@ def test_errors_close_the_gate_two_people_open_it_and_recovery_too(shop: Shop, m
     assert "of the error budget of availability is consumed, warn is 50 %" in warned.out
 
     metrics.count(shop.service, "500", 30)
-    blocked = shop.gate("--change", "shop 1.4.2")
+    change = ("--change", "shop 1.4.2")
+    blocked = shop.gate(*change)
     assert blocked.code == 4
     assert f"gate of {shop.service}, deploy (shop 1.4.2): BLOCK" in blocked.out
     assert "of the error budget of availability is consumed, critical is 80 %" in blocked.out
@@ -158,26 +175,34 @@ def test_errors_close_the_gate_two_people_open_it_and_recovery_too(shop: Shop, m
     assert first.code == 0, first.err
     assert f"service     {shop.service}" in first.out
     assert "change      of class deploy: shop 1.4.2" in first.out
+    assert "lets out    this change, and no other one, as long as nothing else blocks it" in first.out
     assert "blocks      BUDGET availability:" in first.out
-    again = shop.gate()
+    again = shop.gate(*change)
     assert again.code == 4
     assert "1 of 2 approvals" in again.out
     assert shop.approve(name, "carol").code == 0
 
-    over = shop.gate()
+    over = shop.gate(*change)
     assert over.code == 0, over.out
     assert "overridden by bob, carol until 2" in over.out
     assert "critical is 80 %" in over.out, "the reasons stay"
-    assert shop.gate(change_class="schema-change").code == 4, "it is for one class"
+    assert shop.gate(*change, change_class="schema-change").code == 4, "it is for one class"
+    for words, asked in (
+        (("--change", "shop 1.4.3"), "the change 'shop 1.4.3'"),
+        ((), "a gate asked without --change"),
+    ):
+        other = shop.gate(*words, "--no-record")
+        assert other.code == 4, "it is for one change"
+        assert f"override not counted: {name}: it is for the change 'shop 1.4.2', not for {asked}" in other.out
 
     declared = shop.world.ops("incident", "open", "--service", shop.service, "--rank", "1", "--title", "Payments fail")
     assert declared.code == 0, declared.err
     incident = declared.out.split()[0]
-    fresh = shop.gate()
+    fresh = shop.gate(*change)
     assert fresh.code == 4
     assert f"those who agreed were not shown this: the incident {incident}" in fresh.out
     assert shop.world.ops("incident", "resolve", incident, "--note", "a timeout was too short").code == 0
-    assert shop.gate().code == 0
+    assert shop.gate(*change).code == 0
 
     metrics.count(shop.service, "200", 20000)
     calm = shop.gate()
@@ -187,7 +212,8 @@ def test_errors_close_the_gate_two_people_open_it_and_recovery_too(shop: Shop, m
 
 def test_what_was_said_and_by_whom_it_was_overruled_is_recorded(shop: Shop, metrics: Metrics) -> None:
     name = critical(shop, metrics)
-    assert shop.told("--change", "again")["request"] == name, "who asks again, asks with the same request"
+    assert shop.told()["request"] == name, "who asks again, asks with the same request"
+    assert shop.told("--change", "another")["request"] != name, "about another change people are asked anew"
     mine = shop.approve(name, "alice")
     assert mine.code == 4
     assert "alice started this, and cannot approve it" in mine.err
@@ -448,7 +474,68 @@ def test_whoever_runs_the_gate_does_not_count_either(shop: Shop, metrics: Metric
     assert answer.code == 4
     assert "bob started this and cannot approve it" in answer.out
     assert shop.gate(GITHUB_ACTOR="dave-x").code == 0
-    assert shop.gate(GITHUB_ACTOR="nobody-x").code == 4, "an account nobody is behind could be anybody's"
+    unknown = shop.gate(GITHUB_ACTOR="nobody-x")
+    assert unknown.code == 4, "an account nobody is behind could be anybody's"
+    assert "nobody's answer would count: this is asked as 'github:nobody-x'" in unknown.out
+
+
+def test_where_no_answer_could_count_nobody_is_asked_and_it_is_said_at_once(
+    shop: Shop, metrics: Metrics, tmp_path: Path
+) -> None:
+    shop.apply()
+    metrics.count(shop.service, "500", 9)
+    summary = tmp_path / "summary.md"
+    answer = shop.gate("--github", "--summary", summary, GITHUB_ACTOR="nobody-x")
+    assert answer.code == 4
+    mend = "opsascode trust propose --account PERSON=github:nobody-x"
+    said = "nobody's answer would count: this is asked as 'github:nobody-x', and no person of the trust root has the account"
+    assert (
+        f"    {said}; give it to who works under it: {mend}; once that version holds, ask again [E_REQUESTER]"
+        in answer.out
+    )
+    assert "opsascode approve" not in answer.out
+    assert any(line.startswith("::warning ") and "E_REQUESTER" in line for line in answer.out.splitlines())
+    assert "E_REQUESTER" in summary.read_text()
+    assert not (shop.world.state / "gates").exists(), "nobody is asked in vain"
+    told = shop.told("--no-record", GITHUB_ACTOR="nobody-x")
+    assert told["request"] is None
+    assert told["not_asked"]["code"] == "E_REQUESTER"
+    assert told["not_asked"]["message"] == said
+    assert mend in told["not_asked"]["mend"]
+    asked = shop.told(GITHUB_ACTOR="alice-x")
+    assert asked["not_asked"] is None
+    assert asked["request_file"] == str(shop.world.state / "gates" / asked["request"] / "asks" / "0.1.json")
+    exempt = shop.gate(change_class="rollback", GITHUB_ACTOR="nobody-x")
+    assert (exempt.code, "E_REQUESTER" in exempt.out) == (0, False)
+
+
+def test_questions_nobody_answered_are_pruned_with_old_runs_but_none_that_can_be_overridden(
+    shop: Shop, metrics: Metrics
+) -> None:
+    calm, shop.service = shop.service, "brief"
+    shop.policy("override: {lifetime: 2s}")
+    shop.service = calm
+    open_still = critical(shop, metrics)
+    shop.service = "brief"  # without data, it blocks
+    signed = shop.told("--change", "1")["request"]
+    assert shop.approve(signed, "bob").code == 0
+    asked = shop.told("--change", "2")["request"]
+    time.sleep(2.1)
+    prune = ("runs", "prune", "--older-than", "0s")
+    dry = shop.world.ops(*prune, "--dry-run")
+    assert f"{asked}  " in dry.out, dry.out + dry.err
+    assert "0 runs, and 1 question of gates" in dry.out
+    told = shop.world.ops(*prune, "--format", "json").json
+    assert (told["pruned"], told["gates"]) == ([], [asked])
+    left = {each.name for each in (shop.world.state / "gates").iterdir()}
+    assert left == {signed, open_still}
+    (record,) = shop.records("urn:opsascode:run-prune:v1")
+    assert (record["predicate"]["runs"], record["predicate"]["gates"]) == ([], [asked])
+    assert shop.world.ops("verify", "--all").code == 0
+    shop.service = calm
+    for each in ("bob", "carol"):
+        assert shop.approve(open_still, each).code == 0
+    assert shop.gate().code == 0
 
 
 def test_people_on_other_machines_answer_through_git(shop: Shop, metrics: Metrics, tmp_path: Path) -> None:

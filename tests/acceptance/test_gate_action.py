@@ -32,6 +32,7 @@ class Jobs:
     shop: Shop
     forge: Forge
     inputs: dict[str, str] = field(default_factory=dict)
+    more: dict[str, str] = field(default_factory=dict)
 
     def ask(self, actor: str = "alice-x", **inputs: str) -> Judged:
         """Check the repository out, and run the action."""
@@ -39,7 +40,10 @@ class Jobs:
         home = self.forge.place / f"job-{self.forge.runs}"
         words = {"service": self.shop.service, "change": "1.4.2", "directory": str(self.shop.world.root), **self.inputs}
         event: dict[str, Any] = {"name": "push", "actor": actor, "event": {}}
-        return Runner(forge=self.forge, home=home, event=event, inputs={**words, **inputs}, action=ACTION).run()
+        made = Runner(
+            forge=self.forge, home=home, event=event, inputs={**words, **inputs}, action=ACTION, more=self.more
+        )
+        return made.run()
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +111,50 @@ def test_a_gate_that_blocks_fails_the_job_until_two_people_override_it(jobs: Job
     assert jobs.ask(**{"change-class": "rollback"}).outputs["verdict"] == "pass"
 
 
+def test_a_machine_without_any_state_takes_what_people_signed_as_files(
+    jobs: Jobs, metrics: Metrics, tmp_path: Path
+) -> None:
+    shop = Shop(new_world(tmp_path / "shared"), jobs.shop.service, metrics.prometheus.url, shared=True).apply()
+    assert shop.world.ops("ledger", "sync").code == 0
+    jobs.shop, jobs.more = shop, {"MACHINE_KEY": shop.world.environment["MACHINE_KEY"]}
+    jobs.inputs.update({"trust-root": shop.digest, "state": ""})
+    metrics.count(shop.service, "500", 9)
+    blocked = jobs.ask()
+    assert (blocked.code, blocked.outputs["verdict"]) == (4, "block"), blocked.log
+    request = Path(blocked.outputs["request"])
+    assert not request.is_relative_to(shop.world.home)
+
+    brought = tmp_path / "brought by hand"
+    brought.mkdir()
+    (brought / "request.json").write_bytes(request.read_bytes())
+    for each in ("bob", "carol"):
+        assert shop.approve(brought / "request.json", each, "--out", brought / f"{each}.json").code == 0
+    again = jobs.ask()
+    assert again.code == 4, again.log
+    over = jobs.ask(overrides=f"{brought}\n")
+    assert (over.code, over.outputs["verdict"], over.outputs["request"]) == (0, "pass", ""), over.log
+    assert "overridden by bob, carol until" in over.summary
+    files = "\n".join(f"  {each}" for each in sorted(brought.iterdir()))
+    other = jobs.ask(overrides=files, change="1.4.3")
+    assert (other.code, other.outputs["verdict"]) == (4, "block"), other.log
+    assert "it is for the change '1.4.2', not for the change '1.4.3'" in other.summary
+    (brought / "bob.json").unlink()
+    half = jobs.ask(overrides=str(brought))
+    assert half.code == 4, half.log
+    assert "1 of 2 approvals" in half.summary
+    assert half.outputs["id"] == blocked.outputs["id"], "the question that was brought still stands"
+
+
+def test_an_account_nobody_is_behind_is_warned_of_in_the_job(jobs: Jobs, metrics: Metrics) -> None:
+    jobs.shop.apply()
+    metrics.count(jobs.shop.service, "500", 9)
+    judged = jobs.ask(actor="nobody-x")
+    assert (judged.code, judged.outputs["request"]) == (4, ""), judged.log
+    (warning,) = (line for line in judged.annotations if line.startswith("::warning "))
+    assert "this is asked as 'github:nobody-x'" in warning
+    assert "opsascode trust propose --account PERSON=github:nobody-x" in judged.summary
+
+
 def test_a_warning_passes_unless_it_is_strict(jobs: Jobs, metrics: Metrics) -> None:
     jobs.shop.apply()
     metrics.count(jobs.shop.service, "200", 1000)
@@ -131,6 +179,7 @@ def test_a_score_that_fails_fails_the_job(jobs: Jobs, metrics: Metrics) -> None:
     ({"change-class": "--help"}, 2, "change-class must be one word"),
     ({"scoring": "yes"}, 2, "are true or false"),
     ({"trust-root": "$(touch /tmp/x)"}, 2, "trust-root must be the digest"),
+    ({"overrides": "no/such.json"}, 2, "cannot be read"),
     ({"service": "nothing-like-it"}, 2, "no reliability policy is about a service"),
     ({"trust-root": f"sha256:{'0' * 64}"}, 5, "E_ROOT_PIN"),
 ], ids=str)  # fmt: skip

@@ -489,6 +489,80 @@ def test_the_token_is_only_in_the_environment_and_in_the_header(recorded: Shared
     assert kept == []
 
 
+# What a reviewer must not take for an answer.
+
+
+def test_a_candidate_that_is_what_it_is_compared_with_is_said(tmp_path: Path) -> None:
+    world = new_world(tmp_path / "home")
+    guardrail(world, 2)
+    world.commit("two")
+    alone, based = world.ops("policy", "simulate"), world.ops("policy", "simulate", "--base", "HEAD")
+    assert "both hold the same policies; --base names the branch" in alone.out
+    assert "both hold the same policies\n" in based.out
+    guardrail(world, 3)
+    assert "the same policies" not in world.ops("policy", "simulate").out
+    assert "the same policies" not in world.ops("policy", "simulate", "--pack", "current").out
+
+
+@pytest.mark.parametrize("words", [(), ("--markdown",), ("--pack", "current")])
+def test_where_nothing_was_replayed_no_change_is_called_harmless(tmp_path: Path, words: tuple[str, ...]) -> None:
+    answer = new_world(tmp_path / "home").ops("policy", "simulate", *words)
+    assert answer.code == 0, answer.err
+    assert "Nothing was replayed, which says nothing about these policies." in answer.out
+    assert "decided otherwise" not in answer.out
+
+
+def test_policies_that_cannot_be_used_are_said_to_be_those_of_the_commit(tmp_path: Path) -> None:
+    world = new_world(tmp_path / "home")
+    world.write("policies/steps.yml", "kind: x\n")
+    world.commit("broken")
+    guardrail(world, 2)
+    answer = world.ops("policy", "simulate")
+    assert answer.code == 3
+    assert "policies/steps.yml:1:7: what is committed, commit " in answer.err
+
+
+NEEDS_COMMITS = (
+    "policy list",
+    "policy show",
+    "policy diff --from version:1",
+    "policy simulate",
+    "policy simulate --pack current",
+    "policy simulate --base main --pack commit:HEAD",
+    f"policy simulate --root sha256:{'0' * 64}",
+    "policy verify --base main",
+    f"policy verify --root sha256:{'0' * 64}",
+)
+
+
+@pytest.mark.parametrize("words", NEEDS_COMMITS)
+def test_before_the_first_commit_the_mend_is_to_commit(tmp_path: Path, words: str) -> None:
+    world = World(home=tmp_path)
+    world.root.mkdir()
+    world.git("init", "--quiet", "--initial-branch", "main")
+    guardrail(world, 2)
+    answer = world.ops(*words.split())
+    assert answer.code == 2, answer.err
+    assert answer.err.startswith(f"error: nothing is committed in {world.root}, ")
+    assert answer.err.endswith("\n  git add --all && git commit\n")
+
+
+def test_each_other_lack_of_a_commit_has_its_own_mend(tmp_path: Path) -> None:
+    world = new_world(tmp_path / "home")
+    assert "no commit 'nowhere' in this clone\n  git fetch" in world.ops("policy", "simulate", "--base", "nowhere").err
+    world.git("switch", "--quiet", "--orphan", "fresh")
+    assert "without a commit\n  git switch" in world.ops("policy", "simulate").err
+    assert world.ops("policy", "simulate", "--base", "main").code == 0
+    assert world.ops("status", "--drift").code == 0
+
+
+def test_without_any_trust_root_applying_a_pack_says_to_make_one(tmp_path: Path) -> None:
+    answer = new_world(tmp_path / "home").ops("policy", "apply")
+    assert answer.code == 4
+    assert "no trust root is committed in policies/trust" in answer.err
+    assert "opsascode trust init" in answer.err
+
+
 # Gates.
 
 SERVICE = """

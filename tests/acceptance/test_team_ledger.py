@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from opsascode.proof import MachineRole, PublicKey, TrustedMachine
+from tests.slo.prometheus import Exporter, running_prometheus
 from tests.trust import ROLES, install, pin_root, team_root
 from tests.world import World, new_world
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.slo.prometheus import Prometheus
 
 STEPS = """
 - id: hello
@@ -35,6 +39,9 @@ metadata: {name: shop}
 spec:
   slo_targets: {availability: 99%}
   escalation_chain: [{notify: team:sre}]
+"""
+SCORING = """
+  gate: {scoring: {criteria: [{name: size, query: size, pass: ["<=+10%"]}]}}
 """
 REF = "refs/opsascode/ledger"
 
@@ -78,6 +85,15 @@ class Team:
             applied = world.ops("policy", "apply")
             assert applied.code == 0, applied.err
 
+    def deliver(self, what: str) -> None:
+        """Bring what the first machine has changed to both, and apply it there."""
+        self.one.commit(what)
+        self.one.git("push", "--quiet", "origin", "main")
+        self.two.git("pull", "--quiet", "origin", "main")
+        for world in (self.one, self.two):
+            applied = world.ops("policy", "apply")
+            assert applied.code == 0, applied.err
+
     def run(self, world: World) -> str:
         done = world.ops("run", "hello", "--limit", "web1", "-y", "--format", "json")
         assert done.code == 0, done.err
@@ -111,12 +127,7 @@ def test_what_one_machine_ran_the_other_knows(team: Team) -> None:
 
 def test_an_incident_of_one_machine_closes_the_gate_on_the_other_and_is_ended_there(team: Team) -> None:
     team.one.write("policies/shop.yml", SHOP)
-    team.one.commit("promise")
-    team.one.git("push", "--quiet", "origin", "main")
-    team.two.git("pull", "--quiet", "origin", "main")
-    for world in (team.one, team.two):
-        applied = world.ops("policy", "apply")
-        assert applied.code == 0, applied.err
+    team.deliver("promise")
     declared = team.one.ops(
         "incident", "open", "--service", "shop", "--rank", "0", "--title", "Down", "--format", "json"
     )
@@ -129,6 +140,42 @@ def test_an_incident_of_one_machine_closes_the_gate_on_the_other_and_is_ended_th
     assert team.one.ops("incident", "list").out == "no incident is open\n"
     again = team.one.ops("slo", "gate", "--service", "shop", "--change-class", "deploy", "--format", "json")
     assert "INCIDENT" not in {each["code"] for each in again.json["reasons"]}
+
+
+@pytest.fixture
+def metrics(tmp_path: Path) -> Iterator[tuple[Prometheus, Any]]:
+    """A Prometheus, and the gauge that it scrapes."""
+    with Exporter() as exporter, running_prometheus(tmp_path / "metrics", targets=[exporter.address]) as prometheus:
+        yield prometheus, exporter.gauge("size")
+
+
+def test_a_score_of_one_machine_that_passed_is_what_the_other_compares_with(
+    team: Team, metrics: tuple[Prometheus, Any]
+) -> None:
+    prometheus, size = metrics
+    address = f"  prometheus: {{url: '{prometheus.url}'}}\n"
+    team.one.write("opsascode.yml", SETTINGS.format(locks=team.place / "locks", require="false") + address)
+    team.one.write("policies/shop.yml", SHOP + SCORING)
+    team.deliver("how a change is scored")
+
+    def scored(world: World, value: int) -> tuple[int, int, str]:
+        size.set(value)
+        prometheus.wait_for("size offset 2s", lambda values: values == [value])
+        answer = world.ops("slo", "gate", "--service", "shop", "--scoring", "--format", "json")
+        assert answer.out, answer.err
+        (card,) = answer.json["cards"]
+        return answer.code, card["compared_with"], card["criteria"][0]["said"]
+
+    assert scored(team.one, 100)[:2] == (0, 0), "there is nothing to compare with yet"
+    code, compared, said = scored(team.two, 150)
+    assert (code, compared) == (4, 1), "the score of the other machine is known"
+    assert "150 does not hold <=+10% of 100" in said
+    code, compared, said = scored(team.one, 111)
+    assert (code, compared) == (4, 1), "nobody compares with a score that did not pass"
+    assert "111 does not hold <=+10% of 100" in said
+    assert scored(team.two, 108)[:2] == (0, 1)
+    code, compared, said = scored(team.one, 111)
+    assert (code, compared) == (0, 2), said
 
 
 def test_a_witness_cosigns_and_a_stranger_can_check(team: Team) -> None:

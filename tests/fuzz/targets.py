@@ -45,20 +45,17 @@ from opsascode.proof import (
     pending_root,
     pre_authentication,
     read_chain,
-    read_cosigner_vkey,
     read_request,
     read_unverified,
     root_changes,
     seal,
     sha256_digest,
-    signed_key,
     statement_payload,
     verify_fork,
     verify_proof,
     verify_receipt,
     wrap,
 )
-from opsascode.proof._cosign import cosigner_vkey
 from opsascode.repo import load_source
 from tests.fuzz import corpus
 from tests.fuzz.guard import BrokenError
@@ -119,8 +116,6 @@ def _sshsig(data: bytes) -> None:
         if hand.key.fault(corpus.MESSAGE, data) is None:
             must(data == honest, "a signature has a second form")
     must(dearmor(armor(data).encode()) == data, "armor holds something else")
-    key = signed_key(data)
-    must(key.raw in data, "it names a key that is not in it")
 
 
 def _armor(data: bytes) -> None:
@@ -137,15 +132,8 @@ def _key(data: bytes) -> None:
         except CodedProofError:
             continue
         must(each(key.openssh()) == key, "a key is written as another one")
-    try:
-        note_key = NoteKey.from_vkey(text)
-        must(NoteKey.from_vkey(note_key.vkey()) == note_key, "a verifier key is written as another one")
-    except CodedProofError:
-        name, witness = read_cosigner_vkey(text)
-        must(
-            read_cosigner_vkey(cosigner_vkey(name, witness)) == (name, witness),
-            "a witness's key is written as another one",
-        )
+    note_key = NoteKey.from_vkey(text)
+    must(NoteKey.from_vkey(note_key.vkey()) == note_key, "a verifier key is written as another one")
 
 
 def _note(data: bytes) -> None:
@@ -427,7 +415,6 @@ def _notes() -> Iterable[bytes]:
 def _keys() -> Iterable[bytes]:
     yield from (each.key.openssh("somebody@laptop").encode() for each in (ALICE, BOBS_TOKEN))
     yield NoteKey(name=corpus.ORIGIN, key=corpus.LEDGER.public_key).vkey().encode()
-    yield cosigner_vkey("watch", corpus.WITNESS.public_key).encode()
 
 
 TARGETS = {each.name: each for each in _all()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 from dataclasses import replace
 from random import Random
@@ -11,13 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from opsascode.errors import OpsError
-from opsascode.proof import CodedProofError, Handover, parse_strict, signed_key, verify_receipt
+from opsascode.proof import CodedProofError, Handover, parse_strict, verify_receipt
 from opsascode.repo import load_source
 from tests.fuzz import corpus
 from tests.fuzz.guard import BrokenError, Finding, examine, from_hexdump
 from tests.fuzz.mutate import bent
 from tests.fuzz.targets import TARGETS, Target
-from tests.people import ALICE, BOB, Form, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,14 +94,6 @@ def test_a_document_with_more_values_than_any_has_is_left_unread() -> None:
     assert load_source(b"[" + b"a," * 99_998 + b"a]", "x.yml").problems == ()
     (problem,) = load_source(b"[" + b"a," * 99_999 + b"a]", "x.yml").problems
     assert (problem.code, problem.position.line) == ("too-large", 1)
-
-
-def test_a_signature_names_no_other_key_than_the_one_in_it() -> None:
-    other = base64.b64encode(text(b"ssh-ed25519") + text(BOB.key.raw))
-    blob = ALICE.sign(b"x", Form(key_type=b"ssh-ed25519 " + other))
-    with pytest.raises(CodedProofError) as told:
-        signed_key(blob)
-    assert told.value.code == "E_KEY_TYPE"
 
 
 @pytest.mark.parametrize("team", [None, 7, ["opsascode/team"]])

@@ -21,6 +21,7 @@ CASES: list[dict[str, Any]] = yaml.safe_load(
     (Path(__file__).parents[1] / "cases" / "gate" / "verdicts.yml").read_text("utf-8")
 )
 CRITICAL = {"availability": {"bad": 84, "total": 100000}}
+LONG = f"the change '{'x' * 100}'…"
 FINE = {"availability": {"bad": 1, "total": 100000}}
 
 
@@ -172,7 +173,7 @@ def given_by(asked: GateQuestion, **changes: Any) -> GateOverride:
     """An override of everything that blocks now, right in every way."""
     known = policies(document())
     made = GateOverride(
-        id="gate-20261221-115900-abcdef", service="shop", change_class="deploy",
+        id="gate-20261221-115900-abcdef", service="shop", change_class="deploy", change=asked.change,
         keys=frozenset(each.key for each in decide_gate(known, asked, now=NOW).blocking),
         by=("bob", "carol"), approvals=("sha256:1", "sha256:2"), until=NOW + timedelta(hours=1),
     )  # fmt: skip
@@ -200,6 +201,7 @@ def test_other_figures_of_the_same_reason_are_no_new_reason() -> None:
 @pytest.mark.parametrize(("changes", "code"), [
     ({"service": "search"}, "E_GATE_SERVICE"),
     ({"change_class": "schema-change"}, "E_GATE_CLASS"),
+    ({"change": "shop 1.4.2"}, "E_GATE_CHANGE"),
     ({"until": NOW}, "E_GATE_EXPIRED"),
     ({"until": NOW - timedelta(days=1)}, "E_GATE_EXPIRED"),
     ({"keys": frozenset()}, "E_GATE_REASON"),
@@ -217,6 +219,23 @@ def test_an_override_of_something_else_does_nothing_and_the_verdict_says_why(
     assert verdict.verdict is Verdict.BLOCK
     assert verdict.override is None
     assert [each.code for each in verdict.unused] == [code]
+
+
+@pytest.mark.parametrize(("given", "asked", "message"), [
+    ("shop 1.4.2", "shop 1.4.3", "it is for the change 'shop 1.4.2', not for the change 'shop 1.4.3'"),
+    ("shop 1.4.2", "shop 1.4.2 ", "it is for the change 'shop 1.4.2', not for the change 'shop 1.4.2 '"),
+    ("shop 1.4.2", "SHOP 1.4.2", "it is for the change 'shop 1.4.2', not for the change 'SHOP 1.4.2'"),
+    ("shop 1.4.2", "", "it is for the change 'shop 1.4.2', not for a gate asked without --change"),
+    ("", "shop 1.4.2", "it is for a gate asked without --change, not for the change 'shop 1.4.2'"),
+    ("x" * 199, "x" * 200, f"it is for {LONG} of 199 characters, not for {LONG} of 200 characters"),
+], ids=["another", "with a space", "in capitals", "none is named now", "none was named", "long"])  # fmt: skip
+def test_an_override_is_for_the_change_that_was_named_and_no_other(given: str, asked: str, message: str) -> None:
+    known = policies(document())
+    one = replace(question(known, CRITICAL), change=given)
+    assert decide_gate(known, one, overrides=(given_by(one),), now=NOW).verdict is Verdict.PASS
+    verdict = decide_gate(known, replace(one, change=asked), overrides=(given_by(one),), now=NOW)
+    assert verdict.verdict is Verdict.BLOCK
+    assert [each.message for each in verdict.unused] == [message]
 
 
 def test_a_reason_that_came_later_blocks_again() -> None:

@@ -16,6 +16,7 @@ from opsascode.policy import (
     GateOverride,
     OverrideFault,
     hear_override,
+    unknown_accounts,
 )
 from opsascode.proof import canonical_bytes, sha256_digest
 from tests.people import ALICE, BOB, BOBS_TOKEN, CAROL, DAVE, EVE, NOW, PEOPLE, Form, Hand, approval
@@ -32,7 +33,7 @@ def shown(**changes: Any) -> dict[str, Any]:
     """A blocked verdict as people are shown it."""
     made = {
         "format": GATE_REQUEST, "gate": GATE, "repository": "ops", "service": "shop", "change_class": "deploy",
-        "reasons": [REASON], "asked": "2026-11-21T11:55:00Z", "until": "2026-11-21T15:55:00Z",
+        "change": "shop 1.4.2", "reasons": [REASON], "asked": "2026-11-21T11:55:00Z", "until": "2026-11-21T15:55:00Z",
     }  # fmt: skip
     return {**made, **changes}
 
@@ -63,7 +64,7 @@ def test_two_people_who_did_not_ask_overrule_it() -> None:
     plan = shown()
     found = heard(plan, signed(BOB, "bob", plan), signed(CAROL, "carol", plan))
     assert isinstance(found, GateOverride)
-    assert (found.id, found.service, found.change_class) == (GATE, "shop", "deploy")
+    assert (found.id, found.service, found.change_class, found.change) == (GATE, "shop", "deploy", "shop 1.4.2")
     assert found.by == ("bob", "carol")
     assert found.keys == {"BUDGET:shop:availability"}
     assert len(found.approvals) == 2
@@ -145,6 +146,8 @@ ATTACKS = (
            shown={"until": "2026-11-21T11:58:00Z"}),
     Attack("a request of tomorrow", "still to come", BOTH, shown={"asked": "2026-11-22T11:55:00Z"}),
     Attack("a request of no form", "what was asked is not clear", BOTH, shown={"format": "opsascode/plan/v1"}),
+    Attack("a request that names no change", "what was asked is not clear", BOTH, shown={"change": None}),
+    Attack("signatures about another change", "another plan", BOTH, about={"plan": digest(shown(change="shop 1.4.1"))}),
     Attack("a request without reasons", "what was asked is not clear", BOTH, shown={"reasons": None}),
     Attack("a reason without a name", "what was asked is not clear", BOTH, shown={"reasons": [{"effect": "block"}]}),
 )  # fmt: skip
@@ -188,6 +191,27 @@ def test_notes_and_warnings_that_were_shown_are_not_overridden() -> None:
     found = heard(plan, signed(BOB, "bob", plan), signed(CAROL, "carol", plan))
     assert isinstance(found, GateOverride)
     assert found.keys == {"BUDGET:shop:availability"}
+
+
+@pytest.mark.parametrize(("accounts", "words"), [
+    (("alice", "github:alice-x"), ""),
+    (("alice", "github:mallory-x"), "asked as 'github:mallory-x', and no person of the trust root has the account"),
+    (("nobody", "github:mallory-x", "nobody"), "asked as 'nobody' and 'github:mallory-x', and no person"),
+], ids=str)  # fmt: skip
+def test_an_account_that_nobody_is_behind_is_named_before_anybody_signs(accounts: tuple[str, ...], words: str) -> None:
+    found = unknown_accounts(PEOPLE, accounts)
+    assert (found is None) == (not words)
+    if found is not None:
+        assert found.code == "E_REQUESTER"
+        assert words in found.message
+        unknown = [each for each in dict.fromkeys(accounts) if not PEOPLE.behind(each)]
+        assert " ".join(f"--account PERSON={each}" for each in unknown) in found.mend
+
+
+def test_an_account_cannot_write_a_command_into_the_advice() -> None:
+    found = unknown_accounts(PEOPLE, ("github:x; touch y",))
+    assert found is not None
+    assert "--account 'PERSON=github:x; touch y';" in found.mend
 
 
 def test_what_people_sign_is_an_approval_like_any_other() -> None:

@@ -13,16 +13,13 @@ from hypothesis import strategies as st
 
 from opsascode.errors import ProofError
 from opsascode.proof import (
-    NoteKey,
     PublicKey,
     Witness,
     WitnessRefusedError,
     add_lines,
     cosign,
     cosignatures,
-    cosigner_vkey,
     newest_word,
-    read_cosigner_vkey,
     read_request,
     require_quorum,
 )
@@ -118,30 +115,6 @@ def test_the_message_and_the_line_are_those_of_the_specification() -> None:
     message = b"cosignature/v1\ntime 1679315147\n" + text.encode()
     assert (dash, name, len(raw), raw[4:12]) == ("—", "witness.example.com/w1", 76, (1679315147).to_bytes(8))
     assert W1.public_key.verify(message, raw[12:])
-
-
-def test_a_published_verifier_key_and_a_published_time_are_read() -> None:
-    published = "remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2"
-    name, key = read_cosigner_vkey(published)
-    assert (name, cosigner_vkey(name, key)) == ("remora.n621.de", published)
-    line = base64.b64decode(
-        "ZGhGuQAAAABm/qTPeyKXD+R2rzyQsxPiP8mXum7qq/iF0u4vanlqJyocWODBt97w9uL+8qT7S5gxEHWWOworDcFiEBYJXORmnFBOBA=="
-    )
-    assert (len(line), int.from_bytes(line[4:12])) == (76, 1727964367)
-
-
-@pytest.mark.parametrize(
-    "vkey",
-    [
-        "remora.n621.de+da77ade8+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2",
-        NoteKey(name="w", key=W1.public_key).vkey(),
-        "remora.n621.de+da77ade7",
-        "+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2",
-    ],
-)
-def test_another_kind_of_key_is_no_witness(vkey: str) -> None:
-    with pytest.raises(ProofError):
-        read_cosigner_vkey(vkey)
 
 
 def test_witnesses_are_counted_once_and_by_their_key() -> None:

@@ -202,6 +202,23 @@ def test_a_query_that_is_wrong_is_told_in_the_words_of_prometheus(past: Promethe
     assert "refuses the query: bad_data" in snapshot.targets[0].problem
 
 
+INDICATORS = {
+    **dict.fromkeys(("shop", "quiet", "never-failing", "gone", "restarted", "uneven", "nobody"), "{}"),
+    "by-good": """{availability: {good: 'http_requests_total{service="shop",code!~"5.."}', total: 'http_requests_total{service="shop"}'}}""",
+    "by-rate": """{availability: {bad: 'rate(http_requests_total{service="shop",code="500"}[$window])', total: 'rate(http_requests_total{service="shop"}[$window])'}}""",
+    "nothing-bad": """{availability: {bad: 'http_requests_total{service="shop",service="quiet"}', total: 'http_requests_total{service="shop"}'}}""",
+    "d.t": "{}",
+}
+
+
+def test_many_services_asked_at_once_are_measured_as_each_alone(past: Prometheus, tmp_path: Path) -> None:
+    spec = "window: 2d\nslo_targets: {{availability: 99%, other: {{target: 95%, indicator: availability}}}}\nindicators: {}"
+    policies = [policy_in(tmp_path / name, spec.format(INDICATORS[name]), name) for name in INDICATORS]
+    together = measure(policies, client_of(past), NOW, now=datetime.now(UTC), commit="c0ffee")
+    assert list(together) == [taken(past, each) for each in policies]
+    assert sum(each.counted is not None for snapshot in together for each in snapshot.targets) >= 2 * 8
+
+
 def test_a_calendar_window_counts_from_its_beginning(past: Prometheus, tmp_path: Path) -> None:
     spec = "window: {calendar: week, timezone: Europe/Berlin}\nslo_targets: {availability: 99%}"
     (seen,) = taken(past, policy_in(tmp_path, spec)).targets

@@ -374,7 +374,12 @@ def test_what_is_wrong_with_one_service_is_not_said_of_those_that_share_its_ques
     policies = [policy_in(tmp_path / each, "slo_targets: {availability: 99.9%}", each) for each in names]
     with hostile(answering(answer)) as server:
         found = measure(policies, client_of(server.url), AT, now=AT)
-    assert [(each.service, len(each.warnings)) for each in found] == [("shop", 1), ("odd", 2), ("wrong", 1), ("cart", 1)]
+    assert [(each.service, len(each.warnings)) for each in found] == [
+        ("shop", 1),
+        ("odd", 2),
+        ("wrong", 1),
+        ("cart", 1),
+    ]
     assert found[1].warnings[1] == "availability: out of order"
     assert [each.targets[0].problem is None for each in found] == [True, True, False, True]
     assert [each.targets[0].counted is None for each in found] == [False, False, True, False]
