@@ -25,7 +25,7 @@ from opsascode.slo._queries import queries_of
 from opsascode.slo._snapshot import Counted, TargetSeen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from opsascode.repo import ReliabilityPolicy, Target
     from opsascode.slo._answer import Question, Sample, Series
@@ -165,11 +165,15 @@ class Joined:
 
     def answers(self, found: Iterable[Sample]) -> list[Mapping[str, Sequence[Sample]]]:
         """Give, for each promise, what came back for each of its parts."""
-        by_name = parted(found)
-        return [
-            {name: tuple(_at(by_name.get(term, ()), label, value)) for name, (term, label, value) in each.items()}
-            for each in self.places
-        ]
+        labels = {term: label for each in self.places for term, label, _ in each.values()}
+        at: dict[tuple[str, str, str], list[Sample]] = {}
+        for term, samples in parted(found).items():
+            label = labels.get(term, "")
+            for each in samples:
+                rest = dict(each.labels)
+                value = rest.pop(label, "") if label else ""
+                at.setdefault((term, label, value), []).append(replace(each, labels=rest) if label else each)
+        return [{name: at.get(place, ()) for name, place in each.items()} for each in self.places]
 
 
 def joined(parts: Mapping[str, str]) -> str:
@@ -204,15 +208,6 @@ def moment_of_seconds(seconds: Decimal) -> datetime:
         return datetime.fromtimestamp(float(seconds), UTC)
     except (OverflowError, ValueError, OSError):
         raise PrometheusError("Prometheus gives a moment that no calendar has") from None
-
-
-def _at(found: Iterable[Sample], label: str, value: str) -> Iterator[Sample]:
-    """Choose what is at one value of a label, without this label; all where there is no label."""
-    for each in found:
-        if not label:
-            yield each
-        elif each.labels.get(label) == value:
-            yield replace(each, labels={name: text for name, text in each.labels.items() if name != label})
 
 
 def _counts(queries: Queries, length: timedelta, name: str, service: str) -> dict[str, Number]:

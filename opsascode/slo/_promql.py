@@ -69,17 +69,18 @@ def selector(text: str) -> str | None:
     return None if found is None else with_matchers(*found)
 
 
-def parsed_selector(text: str) -> tuple[str, list[Matcher]] | None:
+@lru_cache(maxsize=4096)
+def parsed_selector(text: str) -> tuple[str, tuple[Matcher, ...]] | None:
     """Read a selector into its name (may be empty) and its matchers; None where the text is something else."""
     head = _NAME.match(text)
     if head is None or not (head["name"] or head["open"]):
         return None
     if not head["open"]:
-        return (head["name"], []) if head.end() == len(text) else None
+        return (head["name"], ()) if head.end() == len(text) else None
     matchers = _matchers(text[head.end() :])
     if matchers is None or not (head["name"] or matchers):
         return None
-    return head["name"] or "", matchers
+    return head["name"] or "", tuple(matchers)
 
 
 def with_matchers(name: str, matchers: Iterable[Matcher]) -> str:
