@@ -220,7 +220,7 @@ def reported(whole: Policies) -> Iterator[Problem]:
     yield from (each for each in found if each.code in TAKEN_OUT)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**64))
 def test_what_is_reported_changes_no_judgement(seed: int) -> None:
     dice = Random(seed)  # noqa: S311 - chance for a test, no secret
@@ -235,7 +235,7 @@ def test_what_is_reported_changes_no_judgement(seed: int) -> None:
                 assert verdicts[0] is verdicts[1], (problem, plan)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**64))
 def test_a_rule_that_is_implied_matches_whenever_the_other_does(seed: int) -> None:
     dice = Random(seed)  # noqa: S311 - chance for a test, no secret
@@ -270,7 +270,7 @@ def test_a_pattern_that_covers_matches_whatever_the_other_does(wide: str, narrow
         assert fnmatchcase(name, wide)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**64))
 def test_a_runbook_out_of_reach_is_refused_whatever_the_plan(seed: int) -> None:
     dice = Random(seed)  # noqa: S311 - chance for a test, no secret

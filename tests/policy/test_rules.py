@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opsascode.errors import Position, UsageError
@@ -248,7 +248,6 @@ subjects_made = st.builds(
 
 
 @given(policies=policies_made, subjects=st.lists(subjects_made, min_size=1, max_size=4))
-@settings(deadline=None)
 def test_judging_many_gives_what_judging_one_gives(policies: Policies, subjects: list[Subject]) -> None:
     together = prepare(policies)
     for subject in subjects:
@@ -261,7 +260,6 @@ def test_judging_many_gives_what_judging_one_gives(policies: Policies, subjects:
 
 
 @given(policies=policies_made, subject=subjects_made, more=rules_made)
-@settings(deadline=None)
 def test_another_deny_never_lets_more_pass(policies: Policies, subject: Subject, more: Rule) -> None:
     stricter = Policies(guardrails=(*policies.guardrails, guardrail("more", replace(more, effect=Effect.DENY))))
     if isinstance(judge(policies, subject, now=NOW), Refusal):
@@ -269,7 +267,6 @@ def test_another_deny_never_lets_more_pass(policies: Policies, subject: Subject,
 
 
 @given(policies=policies_made, subject=subjects_made)
-@settings(deadline=None)
 def test_what_is_not_known_never_lets_more_pass(policies: Policies, subject: Subject) -> None:
     known = replace(subject, opaque=(), partial=False)
     if isinstance(judge(policies, known, now=NOW), Refusal):

@@ -10,7 +10,7 @@ from textwrap import dedent, indent
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opsascode.policy import (
@@ -195,7 +195,6 @@ def test_records_that_lack_something_are_counted_and_said() -> None:
     assert (sum(found.records.values()), found.replayed) == (2, 1)
 
 
-@settings(deadline=None)  # packs are read on the way
 @given(
     st.lists(st.tuples(st.integers(1, 12), st.integers(0, 1000), st.booleans()), max_size=12, unique_by=lambda each: each[1]),
     st.integers(1, 12), st.integers(1, 12), st.randoms(use_true_random=False),

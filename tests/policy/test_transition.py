@@ -316,7 +316,7 @@ def shuffled_by(seed: int, things: list[Any]) -> list[Any]:
     return sorted(things, key=lambda each: hashlib.sha256(f"{seed}{each!r}".encode()).digest())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(
     seen=st.sets(st.sampled_from(sorted(SAYS))),
     hidden=st.sets(st.sampled_from(sorted(SAYS))),
@@ -370,7 +370,7 @@ MOVE = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(moves=st.lists(MOVE, min_size=1, max_size=6))
 def test_no_sequence_of_moves_makes_policies_weaker_without_three_people(
     moves: list[tuple[int, str, str, set[str], set[str], bool]],

@@ -222,7 +222,7 @@ def test_a_witness_that_cannot_remember_does_not_answer(tmp_path: Path) -> None:
     assert ask(witness, request(1, [b"a", b"c"])), "the state that was never told is free"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(0, 40))
 def test_a_witness_never_goes_back(sizes: list[int], lie: int) -> None:
     import tempfile  # noqa: PLC0415 - hypothesis and tmp_path do not go together

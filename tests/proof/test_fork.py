@@ -417,7 +417,7 @@ def test_old_records_stay_true_when_a_machine_is_replaced(team: Team) -> None:
     assert names(log)[-1][2] == "e"
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), max_size=12), st.randoms(use_true_random=False))
 def test_however_machines_take_turns_nothing_is_lost_or_there_twice(turns: list[tuple[int, int]], chance: Any) -> None:
     import tempfile  # noqa: PLC0415 - hypothesis and tmp_path do not go together

@@ -206,7 +206,7 @@ def test_a_killed_appender_loses_nothing_it_reported(world: World) -> None:
     assert faults(world) == []
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(1, 3), st.floats(0, 1)), min_size=1, max_size=5))
 def test_torn_at_any_byte_it_opens_with_all_that_was_reported(
     worlds: Callable[[], World], life: list[tuple[int, float]]

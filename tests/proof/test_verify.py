@@ -34,7 +34,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> World:
     return world
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_no_byte_of_the_truth_can_be_changed_unseen(finished: World, data: st.DataObject) -> None:
     whole = finished.segment.read_bytes()
@@ -53,7 +53,7 @@ def test_no_byte_of_the_truth_can_be_changed_unseen(finished: World, data: st.Da
     assert any(fault.index is not None and abs(fault.index - entry) <= 1 for fault in verdict.faults)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_no_line_that_matters_can_be_taken_away_doubled_or_moved_unseen(finished: World, data: st.DataObject) -> None:
     whole = finished.segment.read_bytes()
@@ -70,7 +70,7 @@ def test_no_line_that_matters_can_be_taken_away_doubled_or_moved_unseen(finished
     assert not verdict.ok
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=300))
 def test_no_bytes_make_a_verifier_stumble(finished: World, data: bytes) -> None:
     assert not verify_receipt(data, finished.keys).ok
@@ -78,7 +78,7 @@ def test_no_bytes_make_a_verifier_stumble(finished: World, data: bytes) -> None:
         open_envelope(data, finished.keys)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_no_byte_of_a_receipt_can_be_changed_unseen(finished: World, data: st.DataObject) -> None:
     reader = LedgerReader.read(finished.ledger_directory, keys=finished.keys)

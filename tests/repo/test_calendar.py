@@ -165,7 +165,7 @@ NEAR_A_CHANGE = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(NEAR_A_CHANGE, st.integers(-300, 300), st.integers(1, 600), st.integers(-2, 2))
 def test_windows_near_a_change_of_the_clock_are_where_every_minute_says(
     near: tuple[str, str], offset: int, length: int, day: int
@@ -204,7 +204,6 @@ WINDOWS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(
     WINDOWS,
     st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC"]),

@@ -168,7 +168,6 @@ def test_a_fault_is_said_at_its_place_with_what_to_type(text: str) -> None:
     assert isinstance(answer, Unanswerable)  # nor can it be asked
 
 
-@settings(deadline=None)
 @given(st.text() | st.lists(st.sampled_from([*FACTS, "(", ")", "[", "]", " && ", "!", ".exists(e, ", "e", " == ", "'", '"', "1", ", ", ".size()", " ? ", " : ", "\n"])).map("".join))  # fmt: skip
 def test_any_text_is_a_condition_or_has_a_fault_within_it(text: str) -> None:
     fault = condition_problem(text)
@@ -248,7 +247,7 @@ SOME_FACTS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(SOME_FACTS, min_size=2, max_size=6))
 def test_what_is_remembered_is_what_would_be_answered(many: list[dict[str, Any]]) -> None:
     for facts in many:

@@ -164,7 +164,7 @@ def damaged(kind: Kind, chance: random.Random) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @pytest.mark.parametrize("kind", [*WHOLE], ids=lambda each: each.value)
 @given(seed=st.integers())
 def test_damage_is_answered_with_problems_and_what_has_none_can_be_used(kind: Kind, seed: int) -> None:

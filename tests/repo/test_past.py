@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opsascode.repo import ObjectStore, Past, ProtectedFile, Snapshot, State, gather_past, past_of, snapshot_of
@@ -255,7 +255,7 @@ TEXTS = st.one_of(
 CHANGES = st.dictionaries(st.sampled_from(FILES), st.one_of(TEXTS, st.none()), max_size=3)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(st.lists(st.tuples(CHANGES, st.booleans()), min_size=1, max_size=7), CHANGES)
 def test_the_quick_answer_is_the_plain_one(
     history: list[tuple[dict[str, str | None], bool]], last: dict[str, str | None]

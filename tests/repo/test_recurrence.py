@@ -8,7 +8,7 @@ from itertools import islice
 
 import pytest
 from dateutil.rrule import rrulestr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opsascode.repo._recurrence import DAYS, Recurrence, RuleFault, days_between, occurs_first, read_rule
@@ -86,7 +86,6 @@ RULES = st.one_of(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(RULES, st.datetimes(datetime(2019, 12, 20), datetime(2021, 3, 5)))  # noqa: DTZ001 - wall-clock time
 def test_days_are_those_of_another_implementation(text: str, first: datetime) -> None:
     first = first.replace(microsecond=0)

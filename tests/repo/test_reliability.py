@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opsascode.repo import (
@@ -209,7 +209,6 @@ def test_everything_has_its_place() -> None:
         assert lines[position.line - 1][position.column - 1 :].startswith(word)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 9_999_999), st.sampled_from(["", "0"]))
 def test_a_percentage_is_exactly_a_share(hundred_thousandths: int, zero: str) -> None:
     written = Decimal(hundred_thousandths) / 100_000
@@ -247,7 +246,6 @@ def test_what_cannot_count_events(text: str) -> None:
     assert events_fault(text) is not None
 
 
-@settings(deadline=None)
 @given(st.text("x(){}[]\"'`\\# $\n", max_size=12))
 def test_what_is_accepted_cannot_reach_out_of_brackets(text: str) -> None:
     if expression_fault(text) is None:
@@ -399,7 +397,6 @@ def damaged(chance: random.Random) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode()
 
 
-@settings(deadline=None)
 @given(st.integers())
 def test_damage_is_answered_with_problems(seed: int) -> None:
     data = damaged(random.Random(seed))  # noqa: S311 - damage, not secrets

@@ -210,7 +210,7 @@ def test_whatever_is_pinned_is_drift_and_named_and_what_is_not_pinned_is_none(pl
     }
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(changed=st.sets(st.sampled_from(sorted(OTHERS))))
 def test_exactly_the_changed_files_that_are_pinned_are_named(template: Place, changed: set[str]) -> None:
     with tempfile.TemporaryDirectory() as name:

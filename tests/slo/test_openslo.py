@@ -370,7 +370,7 @@ def built(text: str) -> list[ReliabilityPolicy]:
     return [build_reliability(each, SOURCE) for each in source.documents]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 2**64))
 def test_a_policy_that_is_written_and_read_is_the_same_policy(seed: int) -> None:
     policy = policy_of(Random(seed))  # noqa: S311 - chance for a test, no secret
@@ -378,7 +378,7 @@ def test_a_policy_that_is_written_and_read_is_the_same_policy(seed: int) -> None
     assert bare(asdict(back)) == bare(asdict(policy))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 2**64))
 def test_a_policy_that_goes_out_as_openslo_comes_back_the_same(seed: int) -> None:
     policy = policy_of(Random(seed))  # noqa: S311 - as above
@@ -430,7 +430,7 @@ def test_decimals_in_a_file_are_digits_not_binary_numbers() -> None:
     assert text == "a: 0.9995\nb: 100\nc:\n  - 14.4\n"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.recursive(
         st.one_of(

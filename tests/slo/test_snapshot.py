@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opsascode.errors import UsageError
@@ -55,7 +55,6 @@ snapshots = st.builds(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(snapshots, max_size=3, unique_by=lambda each: each.policy))
 def test_what_is_written_is_read_back_as_it_was(taken: list[SloSnapshot]) -> None:
     written = canonical_bytes(snapshots_json(taken))
