@@ -2,7 +2,8 @@
 
 Rules: the mark lies outside the ledger's directory, so that taking back the ledger together with its checkpoints
 does not take back the mark. It only ever rises. It is written in place and not waited for: after a power cut it may
-lag behind, which hides nothing that a mark of that size would not show anyway.
+lag behind, which hides nothing that a mark of that size would not show anyway. Whoever is killed between making the
+file and writing it leaves an empty one, which is as good as none.
 
 Not here: comparing the mark with a ledger (`_ledger` before it appends, `_verify`).
 """
@@ -47,6 +48,8 @@ def read_mark(path: Path) -> HighWater | None:
         return None
     except OSError as error:
         raise CodedLedgerError(Code.HIGH_WATER, f"{path} cannot be read: {error.strerror}") from error
+    if not content:
+        return None
     mark = _parse(content)
     if mark is None:
         raise CodedLedgerError(

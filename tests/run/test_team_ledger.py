@@ -250,6 +250,17 @@ def test_this_machine_s_own_ledger_taken_back_is_seen(home: Home) -> None:
     assert code_of(lambda: home.sync("two")) == "E_LEDGER_FORK"
 
 
+def test_a_mark_that_was_begun_and_never_written_is_made_again(home: Home) -> None:
+    home.run("one", "d")
+    size = home.sync("one").size
+    mark = home.place / "machines" / "one" / "team-high-water"
+    mark.write_bytes(b"")
+    assert home.sync("one").size == size
+    home.run("one", "e")
+    assert home.sync("one").size > size
+    assert mark.stat().st_size == 512
+
+
 def test_a_replaced_ledger_begins_a_new_chain(home: Home) -> None:
     """A CI job's ledger lives as long as the job; the next one is another ledger of the same key."""
     home.add("job")
