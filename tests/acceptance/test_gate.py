@@ -513,14 +513,14 @@ def test_questions_nobody_answered_are_pruned_with_old_runs_but_none_that_can_be
     shop: Shop, metrics: Metrics
 ) -> None:
     calm, shop.service = shop.service, "brief"
-    shop.policy("override: {lifetime: 2s}")
+    shop.policy("override: {lifetime: 6s}")
     shop.service = calm
     open_still = critical(shop, metrics)
     shop.service = "brief"  # without data, it blocks
     signed = shop.told("--change", "1")["request"]
     assert shop.approve(signed, "bob").code == 0
     asked = shop.told("--change", "2")["request"]
-    time.sleep(2.1)
+    time.sleep(6.1)
     prune = ("runs", "prune", "--older-than", "0s")
     dry = shop.world.ops(*prune, "--dry-run")
     assert f"{asked}  " in dry.out, dry.out + dry.err
@@ -665,12 +665,12 @@ def test_a_score_without_values_fails_and_says_so(shop: Shop, metrics: Metrics) 
 def test_a_change_is_looked_at_from_when_it_was_out(shop: Shop, metrics: Metrics) -> None:
     shop.policy("""
         scoring:
-          window: 10s
+          window: 10m
           criteria: [{name: samples, query: 'count_over_time(up[$window]) > 0', pass: [">0"]}]
         """)
     shop.apply()
     since = datetime.now(UTC)
-    time.sleep(1.2)
+    metrics.prometheus.wait_for(f"timestamp(up offset 2s) > {since.timestamp()}")
     answer = shop.gate("--scoring", "--since", f"{since:%Y-%m-%dT%H:%M:%SZ}")
     assert answer.code == 0, answer.out + answer.err
     assert "have not passed yet; what there is, is scored" in answer.err

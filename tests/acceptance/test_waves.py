@@ -96,7 +96,7 @@ def test_a_pause_between_waves_is_kept_and_can_be_canceled(world: World, tmp_pat
     asked = time.monotonic()
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=20)
-    assert time.monotonic() - asked < 5
+    assert time.monotonic() - asked < 15
     assert process.returncode == 130
     assert "in the pause" in newest(world)["end"]["reason"]
 
