@@ -45,6 +45,18 @@ def write_file(path: Path, content: bytes | str, what: str) -> None:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def write_into(folder: Path, name: str, content: bytes | str, what: str) -> Path:
+    """Write a file of that name into a directory, which is made where there is none, and give its path.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    with _writing(folder, what):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / name, content, what)
+    return folder / name
+
+
 def append_report(path: Path | None, text: str) -> None:
     """Add a report to the end of a file, where one was asked for; called last, so that the answer itself is not lost.
 

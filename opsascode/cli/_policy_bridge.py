@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from opsascode.cli._console import escape_line
+from opsascode.cli._files import write_into
 from opsascode.cli._options import format_option, root_option
 from opsascode.cli._policy_desk import PolicyDesk
 from opsascode.errors import ExitCode, UsageError
@@ -197,8 +198,7 @@ def _leave(desk: PolicyDesk, change: Change, envelope: bytes, out: Path | None) 
 
     digest = payload_digest(envelope)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / f"{digest.removeprefix('sha256:')}.json").write_bytes(envelope)
+        write_into(out, f"{digest.removeprefix('sha256:')}.json", envelope, "the statement")
     elif desk.attestations is None:
         raise UsageError("there is no Git repository to leave it in", advice="--out DIR")
     else:

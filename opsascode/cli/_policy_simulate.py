@@ -81,6 +81,8 @@ def simulate(  # noqa: PLR0913 - one parameter for each option
     Each record is judged at its own time by the policies in force and by the candidate, so that what differs comes from
     the policies alone. Exit code 0, also where something differs.
     """
+    if markdown and face.json:
+        raise UsageError("--markdown and --format json exclude each other", advice="write it beside: --summary FILE")
     begin = moment_before(since, datetime.now(UTC))
     desk = _Desk(policy=PolicyDesk(face=face, root_digest=pin), base=base)
     told = _simulated(desk, selector, begin)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from opsascode.cli._files import write_into
 from opsascode.cli._problems import problem_lines
 from opsascode.errors import UsageError
 
@@ -35,13 +36,8 @@ def place_texts(texts: Mapping[str, str], out: str, *, together: str) -> None:
             raise UsageError(
                 f"{file} is there already, and says something else", advice="delete it, or choose another --out"
             )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
-            click.echo(f"written: {folder / name}")
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be written: {error.strerror}") from error
+    for name, text in texts.items():
+        click.echo(f"written: {write_into(folder, name, text, 'the answer')}")
 
 
 def say_notes(notes: Sequence[Problem]) -> None:

@@ -9,6 +9,9 @@ How a page is read:
   condition true; what it printed is compared at the end of the page.
 - Blocks in any other language are there to be read.
 
+A page that names `http://localhost:9090` has a Prometheus there, which has counted a week of the service `checkout`
+and reads the rules in `/tmp/rules`.
+
 Times, ids, digests, process numbers and the like are compared by their shape.
 """
 
@@ -28,7 +31,9 @@ import click
 import pytest
 
 from opsascode.cli._main import _root
+from tests.acceptance.histories import checkout_history
 from tests.acceptance.test_readme import shape as readme_shape
+from tests.slo.prometheus import backfilled_prometheus
 from tests.world import COMMAND
 
 if TYPE_CHECKING:
@@ -49,6 +54,8 @@ PAGES = (
     "simulate-a-policy-change",
     "write-a-guardrail",
     "gate-a-deploy",
+    "write-a-reliability-policy",
+    "watch-an-error-budget",
 )
 SHAPES = (
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?( UTC|Z)?", "MOMENT"),
@@ -62,6 +69,7 @@ SHAPES = (
     (r" +\d+\.\ds\b", " TIME"),
     (r"\b\d+\.\d [KM]iB", "SIZE"),
 )
+PROMETHEUS = "http://localhost:9090"
 HOSTS = """
 web:
   hosts: {web1: {}, web2: {}, web3: {}}
@@ -93,6 +101,7 @@ class Page:
 
     name: str
     home: Path
+    prometheus: str = PROMETHEUS
     typed: list[Typed] = field(default_factory=list)
     _beside: list[tuple[str, str, subprocess.Popen[str]]] = field(default_factory=list)
 
@@ -172,13 +181,15 @@ class Page:
         return done
 
     def _placed(self, text: str) -> str:
-        """Put the test's own directory in the place of /tmp."""
+        """Put the test's own directory in the place of /tmp, and its own Prometheus in that of the page's."""
+        text = text.replace(PROMETHEUS, self.prometheus)
         return text.replace("/tmp/", f"{self.home}/tmp/")  # noqa: S108 - replaced, not used
 
     def _told(self, text: str) -> str:
         """Put the names of the pages in the place of those of this machine."""
         account = pwd.getpwuid(os.getuid()).pw_name
         text = re.sub(rf"\b(by|of|started by) {re.escape(account)}\b", r"\1 alex", text)
+        text = text.replace(self.prometheus, PROMETHEUS)
         return text.replace(f"{self.home}/tmp/", "/tmp/").replace(str(self.home), "/home/alex")  # noqa: S108 - and back
 
     def _variables(self) -> dict[str, str]:
@@ -215,7 +226,14 @@ def typed_page(name: str, home: Path) -> list[Typed]:
     """Type one page in a new world."""
     page = Page(name=name, home=home)
     page.begin()
-    page.type_all((HOW_TO / f"{name}.md").read_text(encoding="utf-8"))
+    text = (HOW_TO / f"{name}.md").read_text(encoding="utf-8")
+    if PROMETHEUS not in text:
+        page.type_all(text)
+        return page.typed
+    with backfilled_prometheus(home, checkout_history()) as prometheus:
+        prometheus.reload(rules=[home / "tmp" / "rules" / "*.rules.yml"])
+        page.prometheus = prometheus.url
+        page.type_all(text)
     return page.typed
 
 
@@ -226,6 +244,14 @@ def test_a_page_shows_what_its_commands_print(name: str, tmp_path: Path) -> None
     for each in typed:
         assert shape(each.shown) == shape(each.expected), each.command
         assert each.code == each.expected_code, each.command
+    for drawn in (tmp_path / "tmp").glob("*.svg"):
+        assert words_of(drawn) == words_of(HOW_TO.parent / "pictures" / drawn.name), "draw it again"
+
+
+def words_of(picture: Path) -> list[str]:
+    """Everything that a picture says, without its numbers."""
+    words = re.findall(r"<(?:title|desc|text)[^>]*>(.*?)</", picture.read_text(encoding="utf-8"))
+    return [re.sub(r"\d+", "0", each) for each in words]
 
 
 def test_every_page_is_typed_or_known_not_to_be() -> None:
@@ -235,7 +261,6 @@ def test_every_page_is_typed_or_known_not_to_be() -> None:
         "guard-a-git-server",
         "review-policies-on-github",
         "run-in-ci",
-        "write-a-reliability-policy",
         "write-a-runbook",
     }
     assert {page.stem for page in HOW_TO.glob("*.md")} == {*PAGES, *asked_of_people, *read_only}

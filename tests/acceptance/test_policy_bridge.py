@@ -140,6 +140,9 @@ def test_statements_may_be_files(reviewed: Reviewed) -> None:
     record = open_envelope(file.read_bytes(), (MACHINE.key,))
     assert record.digest == f"sha256:{file.stem}"
     assert reviewed.left() == []
+    nowhere = reviewed.bridge("--event", reviewed.event(), "--out", file / "under-a-file")
+    assert (nowhere.code, nowhere.out) == (2, "")
+    assert f"the statement cannot be written to {file / 'under-a-file'}" in nowhere.err
 
 
 def test_somebody_the_trust_root_does_not_know_is_shown_and_not_signed(reviewed: Reviewed) -> None:
