@@ -7,7 +7,6 @@ Not here: what the options of a command mean (`_run`, `_runs_acts`), how progres
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -198,6 +197,8 @@ def _means(face: Face, watch: Watch) -> Means:
 
 
 def _circumstances(face: Face, manner: Manner, run: str) -> Circumstances:
+    from importlib.metadata import version  # noqa: PLC0415 - a tenth of a short command, and only runs name versions
+
     from opsascode.run import Circumstances, Tools, detect_trigger, minimal_environment  # noqa: PLC0415 - keeps --help quick
 
     return Circumstances(
@@ -206,8 +207,8 @@ def _circumstances(face: Face, manner: Manner, run: str) -> Circumstances:
         trigger=detect_trigger(os.environ),
         tools=Tools(
             opsascode=__version__,
-            ansible_core=importlib.metadata.version("ansible-core"),
-            ansible_runner=importlib.metadata.version("ansible-runner"),
+            ansible_core=version("ansible-core"),
+            ansible_runner=version("ansible-runner"),
             python=platform.python_version(),
         ),
         clock=lambda: datetime.now(UTC),

@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from opsascode.repo._composition import composition_problems
 from opsascode.repo._documents import Kind
 from opsascode.repo._facts import SERVICE
 from opsascode.repo._problem import Problem, did_you_mean, quoted
@@ -46,7 +45,10 @@ def cross_check(located: Iterable[Located], root: Path, settings: Settings) -> I
             runbooks.setdefault(facts.name, facts)
     yield from policy_problems(documents)
     yield from _services(documents)
-    yield from composition_problems(documents, runbooks)
+    if any(facts.runbooks for _, facts in documents):
+        from opsascode.repo._composition import composition_problems  # noqa: PLC0415 - settings do without
+
+        yield from composition_problems(documents, runbooks)
     for path, facts in documents:
         for content in facts.content:
             yield from _content(path, content, root, settings)
