@@ -163,9 +163,7 @@ class _Desk:
             return _Candidate(policies=self.face.repository.policies(), title="the work tree")
         place = Path(selector).expanduser()
         if place.is_dir():
-            from opsascode.repo import open_repository  # noqa: PLC0415 - keeps --help quick
-
-            return _Candidate(policies=open_repository(place).policies(), title=f"the directory {selector}")
+            return _of_directory(place)
         if self.base_commit is None:
             commit = find(self.policy, selector)
             return self.of_commit(commit, f"{selector}, commit {commit[:12]}")
@@ -217,6 +215,20 @@ class _Desk:
         return open_team_log(self.face.state, self.chain), (
             "records of other machines are those of the last `opsascode ledger sync`",
         )
+
+
+def _of_directory(place: Path) -> _Candidate:
+    """Read the policies of another ops repository.
+
+    Raises:
+        UsageError: there are none, as in any directory that was named by mistake; none at all would allow everything.
+    """
+    from opsascode.repo import Policies, open_repository  # noqa: PLC0415 - keeps --help quick
+
+    policies = open_repository(place).policies()
+    if policies == Policies():
+        raise UsageError(f"there are no policies in the directory {place}", advice="name that of an ops repository")
+    return _Candidate(policies=policies, title=f"the directory {place}")
 
 
 def _simulated(desk: _Desk, selector: str, since: datetime) -> Told:

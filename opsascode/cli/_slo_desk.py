@@ -61,7 +61,7 @@ class SloDesk:
         Raises:
             UsageError: there is none of that name, or none at all.
         """
-        from opsascode.repo import did_you_mean  # noqa: PLC0415 - keeps --help quick
+        from opsascode.repo import did_you_mean, quoted  # noqa: PLC0415 - keeps --help quick
 
         every = self.policies.reliability
         if not every:
@@ -71,7 +71,8 @@ class SloDesk:
         for name in names:
             if not any(name in {each.service, each.metadata.name} for each in every):
                 known = {each.service for each in every}
-                raise UsageError(f"no reliability policy is about «{name}»", advice=did_you_mean(name, known))
+                message = f"no reliability policy is about the service {quoted(name)}"
+                raise UsageError(message, advice=did_you_mean(name, known))
         wanted = set(names)
         return tuple(each for each in every if not names or wanted & {each.service, each.metadata.name})
 

@@ -142,13 +142,13 @@ def policies_asked(policies: Policies, service: str) -> tuple[ReliabilityPolicy,
     Raises:
         NoPolicyError: there are none.
     """
-    from opsascode.repo import did_you_mean  # noqa: PLC0415 - only a mistake needs it
+    from opsascode.repo import did_you_mean, quoted  # noqa: PLC0415 - only a mistake needs them
 
     found = policies.of_service(service)
     if not found:
         known = [each.service for each in policies.reliability]
         advice = did_you_mean(service, known) or "add a ReliabilityPolicy for it to policies/"
-        raise NoPolicyError(f"no reliability policy is about a service {service!r}", advice=advice)
+        raise NoPolicyError(f"no reliability policy is about the service {quoted(service)}", advice=advice)
     return found
 
 

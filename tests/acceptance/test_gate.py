@@ -310,7 +310,7 @@ def test_a_metric_that_was_never_there_is_no_success(shop: Shop) -> None:
 def test_words_that_cannot_be(shop: Shop) -> None:
     shop.apply()
     for words, said in (
-        (("--service", "nothing-like-it"), "no reliability policy is about a service"),
+        (("--service", "nothing-like-it"), "no reliability policy is about the service"),
         (("--service", f"{shop.service}x"), "did you mean"),
         (("--service", shop.service, "--change-class", "Deploy now"), "is no class of changes"),
         (("--service", shop.service, "--change", "two\nlines"), "one line"),

@@ -180,7 +180,7 @@ def test_a_score_that_fails_fails_the_job(jobs: Jobs, metrics: Metrics) -> None:
     ({"scoring": "yes"}, 2, "are true or false"),
     ({"trust-root": "$(touch /tmp/x)"}, 2, "trust-root must be the digest"),
     ({"overrides": "no/such.json"}, 2, "cannot be read"),
-    ({"service": "nothing-like-it"}, 2, "no reliability policy is about a service"),
+    ({"service": "nothing-like-it"}, 2, "no reliability policy is about the service"),
     ({"trust-root": f"sha256:{'0' * 64}"}, 5, "E_ROOT_PIN"),
 ], ids=str)  # fmt: skip
 def test_what_cannot_be_answered_is_no_success(jobs: Jobs, inputs: dict[str, str], code: int, words: str) -> None:

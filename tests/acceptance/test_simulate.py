@@ -171,6 +171,7 @@ def test_exit_codes_for_a_pipeline(world: World) -> None:
     (("--since", "yesterday"), 2, "is no time"),
     (("--base", "nothing"), 2, "there is no commit"),
     (("--markdown", "--format", "json"), 2, "exclude each other"),
+    (("--pack", "/usr"), 2, "there are no policies in the directory /usr"),
     (("--root", "sha256:abc"), 5, ""),
 ], ids=str)  # fmt: skip
 def test_words_it_cannot_use_are_one_sentence(world: World, words: tuple[str, ...], code: int, said: str) -> None:
