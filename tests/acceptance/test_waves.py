@@ -133,14 +133,14 @@ def test_an_undo_of_a_canceled_wave_is_waited_for(world: World, tmp_path: Path) 
       task: {ansible.builtin.shell: "echo one >> {{ place }}/log"}
       undo: {task: {ansible.builtin.shell: "sleep 1; echo undo >> {{ place }}/log"}}
     - id: slow
-      task: {ansible.builtin.command: "sleep 60"}
+      task: {ansible.builtin.shell: "echo slow >> {{ place }}/log; sleep 60"}
     """
     world.runbook("work", steps, parameters=PLACE, targets="{hosts: db}", on_failure="undo")
     world.commit()
     process = world.start("run", "work", "-e", f"place={tmp_path}", "-y")
-    eventually(lambda: lines_of(tmp_path / "log") == ["one"])
+    eventually(lambda: lines_of(tmp_path / "log") == ["one", "slow"])
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=40)
     assert process.returncode == 130
-    assert lines_of(tmp_path / "log") == ["one", "undo"]
+    assert lines_of(tmp_path / "log") == ["one", "slow", "undo"]
     assert newest(world)["end"]["undone"] is True
