@@ -23,16 +23,12 @@ def checkout_history() -> str:
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     outage = now - timedelta(days=2)
 
-    def share(bad: bool) -> Callable[[datetime], float]:
-        def rate(at: datetime) -> float:
-            failing = _FAILS_IN_THE_OUTAGE if outage <= at < outage + _OUTAGE else _FAILS
-            return _REQUESTS * (failing if bad else 1 - failing)
+    def failing(at: datetime) -> float:
+        return _FAILS_IN_THE_OUTAGE if outage <= at < outage + _OUTAGE else _FAILS
 
-        return rate
-
-    series = {
-        f'http_requests_total{{{_LABELS},code="200"}}': share(bad=False),
-        f'http_requests_total{{{_LABELS},code="500"}}': share(bad=True),
+    series: dict[str, Callable[[datetime], float]] = {
+        f'http_requests_total{{{_LABELS},code="200"}}': lambda at: _REQUESTS * (1 - failing(at)),
+        f'http_requests_total{{{_LABELS},code="500"}}': lambda at: _REQUESTS * failing(at),
         f"http_request_duration_seconds_count{{{_LABELS}}}": lambda _: _REQUESTS,
     }
     for bound, within in _WITHIN.items():

@@ -22,6 +22,7 @@ import pwd
 import re
 import subprocess
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -227,12 +228,11 @@ def typed_page(name: str, home: Path) -> list[Typed]:
     page = Page(name=name, home=home)
     page.begin()
     text = (HOW_TO / f"{name}.md").read_text(encoding="utf-8")
-    if PROMETHEUS not in text:
-        page.type_all(text)
-        return page.typed
-    with backfilled_prometheus(home, checkout_history()) as prometheus:
-        prometheus.reload(rules=[home / "tmp" / "rules" / "*.rules.yml"])
-        page.prometheus = prometheus.url
+    with ExitStack() as servers:
+        if PROMETHEUS in text:
+            prometheus = servers.enter_context(backfilled_prometheus(home, checkout_history()))
+            prometheus.reload(rules=[home / "tmp" / "rules" / "*.rules.yml"])
+            page.prometheus = prometheus.url
         page.type_all(text)
     return page.typed
 

@@ -52,7 +52,7 @@ def test_a_signal_stops_everything_and_undoes(world: World, tmp_path: Path, numb
     eventually(lambda: len(pids(tmp_path)) == 3)
     asked = time.monotonic()
     process.send_signal(number)
-    eventually(lambda: not any(alive(pid) for pid in pids(tmp_path)), seconds=6)
+    eventually(lambda: not any(alive(pid) for pid in pids(tmp_path)), seconds=3)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, out + err
     assert time.monotonic() - asked < 12

@@ -96,7 +96,7 @@ def test_a_pause_between_waves_is_kept_and_can_be_canceled(world: World, tmp_pat
     asked = time.monotonic()
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=20)
-    assert time.monotonic() - asked < 15
+    assert time.monotonic() - asked < 5
     assert process.returncode == 130
     assert "in the pause" in newest(world)["end"]["reason"]
 
@@ -133,14 +133,14 @@ def test_an_undo_of_a_canceled_wave_is_waited_for(world: World, tmp_path: Path) 
       task: {ansible.builtin.shell: "echo one >> {{ place }}/log"}
       undo: {task: {ansible.builtin.shell: "sleep 1; echo undo >> {{ place }}/log"}}
     - id: slow
-      task: {ansible.builtin.shell: "echo slow >> {{ place }}/log; sleep 60"}
+      task: {ansible.builtin.shell: "touch {{ place }}/slow; sleep 60"}
     """
     world.runbook("work", steps, parameters=PLACE, targets="{hosts: db}", on_failure="undo")
     world.commit()
     process = world.start("run", "work", "-e", f"place={tmp_path}", "-y")
-    eventually(lambda: lines_of(tmp_path / "log") == ["one", "slow"])
+    eventually((tmp_path / "slow").exists)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=40)
     assert process.returncode == 130
-    assert lines_of(tmp_path / "log") == ["one", "slow", "undo"]
+    assert lines_of(tmp_path / "log") == ["one", "undo"]
     assert newest(world)["end"]["undone"] is True

@@ -180,7 +180,7 @@ def test_a_file_that_somebody_keeps_does_not_end_the_run_before_its_lease(place:
     times[0] = 9.0
     began = time.monotonic()
     assert not kept.renew(lease, NOW).lost
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 1
     times[0] = 10.0
     assert kept.renew(lease, NOW).lost
     other.execute("ROLLBACK")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opsascode.repo import open_repository
 
@@ -38,3 +38,10 @@ def policy_in(root: Path, spec: str, name: str = "shop") -> ReliabilityPolicy:
     """Write one policy and read it back."""
     (policy,) = policies_in(root, **{name: spec}).reliability
     return policy
+
+
+def bare(found: Any) -> Any:
+    """A policy, or a part of one, without places: where it stands in a file is not what it says."""
+    if isinstance(found, dict):
+        return {key: bare(value) for key, value in found.items() if key not in ("position", "source")}
+    return [bare(each) for each in found] if isinstance(found, list | tuple) else found

@@ -51,6 +51,7 @@ from opsascode.repo import (
 )
 from opsascode.repo._reliability_build import build_reliability
 from opsascode.slo import Carried, Wishes, document_of, documents_text, export_openslo, import_slos
+from tests.slo.documents import bare
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -355,13 +356,6 @@ def target_of(dice: Random, name: str) -> Target:
         min_events=pick(dice, 0, 100),
         position=HERE,
     )
-
-
-def bare(found: Any) -> Any:
-    """A policy without places: where it stands in a file is not what it says."""
-    if isinstance(found, dict):
-        return {key: bare(value) for key, value in found.items() if key not in ("position", "source")}
-    return [bare(each) for each in found] if isinstance(found, list | tuple) else found
 
 
 def built(text: str) -> list[ReliabilityPolicy]:
